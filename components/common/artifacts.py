@@ -1,0 +1,33 @@
+"""Artifact types that TFX does not have."""
+
+from tfx.types.artifact import Artifact
+
+
+class DataCheck(Artifact):
+    """Proof that statistics and every record were checked (`check.json`): training starts only behind it."""
+
+    TYPE_NAME = "DataCheck"
+
+
+class PrivacyStatement(Artifact):
+    """What a model's ε means, in numbers (`statement.json`) and words (`statement.txt`)."""
+
+    TYPE_NAME = "PrivacyStatement"
+
+
+class Variant(Artifact):
+    """What a recipe made of the parent: `model.tflite` and what was measured on it (`variant.json`)."""
+
+    TYPE_NAME = "Variant"
+
+
+class Verdict(Artifact):
+    """A gate's verdict on one variant, bound to its sha256 (`verdict.json`)."""
+
+    TYPE_NAME = "Verdict"
+
+
+class Selection(Artifact):
+    """The variant to ship with its verdict, or the word that none passed (`selection.json`)."""
+
+    TYPE_NAME = "Selection"

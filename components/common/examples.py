@@ -1,0 +1,71 @@
+"""Reading examples: the one place that knows their features, `id`, `image` (encoded) and `label`."""
+
+import glob
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from components.common.errors import DataError
+
+FEATURES = {
+    "id": tf.io.FixedLenFeature([], tf.string, default_value=""),
+    "image": tf.io.FixedLenFeature([], tf.string, default_value=""),
+    "label": tf.io.FixedLenFeature([], tf.int64, default_value=-1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One decoded split. images: uint8 [n, height, width, channels]; labels: int64 [n]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def records(examples_uri: str, split: str) -> tf.data.Dataset:
+    """The raw records of a split of a TFX Examples artifact, as parsed features, in a fixed order."""
+    files = sorted(glob.glob(os.path.join(glob.escape(examples_uri), f"Split-{split}", "*")))
+    if not files:
+        raise DataError(f"split `{split}` must have files. Nothing is under {examples_uri}")
+    dataset = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    return dataset.batch(1024).map(lambda serialized: tf.io.parse_example(serialized, FEATURES))
+
+
+def read_split(examples_uri: str, split: str, shape: tuple[int, ...], limit: int | None = None) -> Split:
+    """Reads and decodes a split. The caller answers for the read being charged where the split is private.
+
+    Args:
+        examples_uri: of a TFX Examples artifact.
+        split: its name, one of the roles.
+        shape: (height, width, channels) of every image.
+        limit: at most so many examples, the first ones.
+
+    Raises:
+        DataError: the split is empty.
+    """
+    dataset = records(examples_uri, split).unbatch()
+    if limit is not None:
+        dataset = dataset.take(limit)
+    dataset = dataset.map(
+        lambda f: (decode(f["image"], shape), f["label"]), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    batches = list(dataset.batch(1024).as_numpy_iterator())
+    if not batches:
+        raise DataError(f"split `{split}` must hold examples. It is empty")
+    return Split(images=np.concatenate([b[0] for b in batches]), labels=np.concatenate([b[1] for b in batches]))
+
+
+def decode(encoded: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    """Decodes one encoded image (scalar string) to uint8 of `shape`."""
+    image = tf.io.decode_image(encoded, channels=shape[2], expand_animations=False)
+    return tf.ensure_shape(image, shape)
+
+
+def scaled(images: np.ndarray) -> np.ndarray:
+    """uint8 [0, 255] to float32 [0, 1]: the input of every model here."""
+    return images.astype(np.float32) / np.float32(255)

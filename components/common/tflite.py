@@ -1,0 +1,110 @@
+"""Running and reading back `.tflite` files: every figure comes from the file that ships."""
+
+import gzip
+import hashlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+_BATCH = 200
+
+
+class TFLiteModel:
+    """A `.tflite` in TFLite's interpreter, one thread.
+
+    Args:
+        content: the bytes of the file; one input of images, one output of scores.
+    """
+
+    def __init__(self, content: bytes):
+        self._content = content
+        self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        self._resize(1)
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """Scores float32 images [n, height, width, channels] in [0, 1]: float32 [n, classes], dequantized."""
+        outputs = []
+        for start in range(0, len(images), _BATCH):
+            batch = images[start : start + _BATCH]
+            self._resize(len(batch))
+            outputs.append(self._run(batch))
+        return np.concatenate(outputs)
+
+    def latencies(self, image: np.ndarray, runs: int) -> np.ndarray:
+        """Times single invocations on one image [height, width, channels]: float64 [runs], in microseconds."""
+        self._resize(1)
+        self._run(image[None])
+        taken = np.empty(runs)
+        for i in range(runs):
+            start = time.perf_counter_ns()
+            self._interpreter.invoke()
+            taken[i] = (time.perf_counter_ns() - start) / 1000
+        return taken
+
+    def constants(self) -> list["Constant"]:
+        """The weight tensors of rank 2 and more that are stored in the file."""
+        found = []
+        stored = tf.lite.Interpreter(model_content=self._content)  # not allocated: activations have no values yet
+        for detail in stored.get_tensor_details():
+            try:
+                values = stored.get_tensor(detail["index"])
+            except ValueError:
+                continue
+            if values.ndim >= 2:
+                quantized = detail["quantization_parameters"]
+                axis = quantized["quantized_dimension"] if len(quantized["scales"]) > 1 else None
+                zero = int(quantized["zero_points"][0]) if len(quantized["zero_points"]) else 0
+                found.append(Constant(name=detail["name"], values=values, zero=zero, channel_axis=axis))
+        return found
+
+    def _resize(self, batch: int) -> None:
+        index = self._interpreter.get_input_details()[0]["index"]
+        shape = [batch, *self._interpreter.get_input_details()[0]["shape"][1:]]
+        self._interpreter.resize_tensor_input(index, shape)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        scale, zero = self._input["quantization"]
+        if scale:
+            limits = np.iinfo(self._input["dtype"])
+            batch = np.clip(np.round(batch / scale + zero), limits.min, limits.max)
+        self._interpreter.set_tensor(self._input["index"], batch.astype(self._input["dtype"]))
+        self._interpreter.invoke()
+        raw = self._interpreter.get_tensor(self._output["index"]).astype(np.float32)
+        scale, zero = self._output["quantization"]
+        return (raw - zero) * scale if scale else raw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """A stored weight tensor. values: as stored; zero: the stored value that means 0; channel_axis: of its scales,
+    None where there is one scale or none."""
+
+    name: str
+    values: np.ndarray
+    zero: int
+    channel_axis: int | None
+
+    def sparsity(self) -> float:
+        """Fraction of stored values that mean zero."""
+        return float(np.mean(self.values == self.zero))
+
+    def distinct(self) -> int:
+        """The largest number of distinct stored values in any channel that has a scale of its own."""
+        if self.channel_axis is None:
+            return len(np.unique(self.values))
+        channels = np.moveaxis(self.values, self.channel_axis, 0)
+        return max(len(np.unique(channel)) for channel in channels)
+
+
+def sizes(content: bytes) -> dict[str, int | str]:
+    """`bytes`, `gzip_bytes` (level 9, no timestamp) and `sha256` of a file's content."""
+    return {
+        "bytes": len(content),
+        "gzip_bytes": len(gzip.compress(content, 9, mtime=0)),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }

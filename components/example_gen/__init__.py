@@ -1,0 +1,1 @@
+"""Examples: which splits play which role, and the structural check before anything is trained on."""

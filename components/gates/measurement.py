@@ -1,0 +1,59 @@
+"""Measuring a variant on `holdout`, against the parent it came from. No judgement here."""
+
+import numpy as np
+
+from components.common.examples import Split, scaled
+from components.common.tflite import TFLiteModel
+from components.gates.core import Paired
+
+_ROUNDS, _RUNS = 10, 20
+
+
+def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, int64 [classes, classes]: rows are true labels, columns predictions."""
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+
+
+def paired(labels: np.ndarray, parent: np.ndarray, variant: np.ndarray) -> Paired:
+    """Pairs the predictions (int64 [n] each) of two models on the same examples. NaN scores must come as -1."""
+    right, kept = parent == labels, variant == labels
+    return Paired(
+        both=int(np.sum(right & kept)),
+        parent_only=int(np.sum(right & ~kept)),
+        variant_only=int(np.sum(~right & kept)),
+        neither=int(np.sum(~right & ~kept)),
+    )
+
+
+def predictions(scores: np.ndarray) -> np.ndarray:
+    """The class of the largest score, int64 [n]; -1, which is never right, where a score is not finite."""
+    return np.where(np.all(np.isfinite(scores), axis=1), np.argmax(scores, axis=1), -1)
+
+
+def by_class(holdout: Split, parent: np.ndarray, variant: np.ndarray, names: tuple[str, ...]) -> dict[str, Paired]:
+    """The paired counts of every class, by its name; a class without examples has counts of zero."""
+    found = {}
+    for label, name in enumerate(names):
+        chosen = holdout.labels == label
+        found[name] = paired(holdout.labels[chosen], parent[chosen], variant[chosen])
+    return found
+
+
+def latencies(parent: TFLiteModel, variant: TFLiteModel, holdout: Split) -> tuple[float, float]:
+    """Median latency of one invocation on one thread, in microseconds, of parent and variant, measured in turns."""
+    image = scaled(holdout.images[:1])[0]
+    taken: tuple[list, list] = ([], [])
+    for _ in range(_ROUNDS):
+        for model, times in zip((parent, variant), taken, strict=True):
+            times.append(model.latencies(image, _RUNS))
+    return float(np.median(taken[0])), float(np.median(taken[1]))
+
+
+def structure(variant: TFLiteModel) -> dict[str, float | int | bool]:
+    """What the weights in the file are: the smallest sparsity, the largest number of distinct values, int8 or not."""
+    constants = variant.constants()
+    return {
+        "sparsity": min((c.sparsity() for c in constants), default=0.0),
+        "clusters": max((c.distinct() for c in constants), default=0),
+        "int8": bool(constants) and all(c.values.dtype == np.int8 for c in constants),
+    }

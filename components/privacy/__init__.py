@@ -1,0 +1,1 @@
+"""The privacy budget: accounting of what was executed, the ledger that outlives a run, the statement."""

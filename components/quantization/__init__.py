@@ -1,0 +1,1 @@
+"""Conversion to the `.tflite` that ships, quantized or not."""

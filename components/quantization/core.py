@@ -1,0 +1,46 @@
+"""Conversion of a Keras model to the `.tflite` that ships, by TFLite's converter."""
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from tensorflow.lite.python.convert import ConverterError
+
+from components.common.errors import ModelError
+
+
+def convert(model: keras.Model, mode: str, calibration: np.ndarray | None = None) -> bytes:
+    """Converts a model.
+
+    Args:
+        model: takes float32 images in [0, 1], returns logits.
+        mode: one of `QuantizeConfig.mode`.
+        calibration: float32 images [n, height, width, channels] of the public split that set the ranges of
+            activations; needed for int8, and only there.
+
+    Returns:
+        The bytes of the `.tflite`. In mode int8 its input and output are int8 too.
+
+    Raises:
+        ModelError: the weights are not finite, the calibration set is missing or empty, or the converter refuses.
+    """
+    if not all(np.all(np.isfinite(w)) for w in model.get_weights()):
+        raise ModelError(f"model {model.name} must have finite weights. Received: NaN or infinity")
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if mode != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode == "int8":
+        _use_int8(converter, calibration)
+    try:
+        return converter.convert()
+    except (ValueError, RuntimeError, ConverterError) as error:
+        raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {str(error).splitlines()[0]}") from error
+
+
+def _use_int8(converter: tf.lite.TFLiteConverter, calibration: np.ndarray | None) -> None:
+    if calibration is None or not len(calibration):
+        raise ModelError("int8 must be calibrated on at least one public image. Received: none")
+    converter.representative_dataset = lambda: ([image[None]] for image in calibration)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8

@@ -1,0 +1,1 @@
+"""The choice among the variants that passed."""

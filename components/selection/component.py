@@ -1,0 +1,42 @@
+"""TFX glue of the selection."""
+
+import json
+from pathlib import Path
+from typing import List
+
+from components.common.artifacts import Selection, Variant, Verdict
+from components.common.errors import GateError
+from components.common.settings import from_json
+from components.common.tflite import sizes
+from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component
+from components.selection.config import SelectionConfig
+from components.selection.core import select
+
+
+@component
+def Selector(
+    variants: InputArtifact[List[Variant]],
+    verdicts: InputArtifact[List[Verdict]],
+    selection: OutputArtifact[Selection],
+    config: Parameter[str],
+) -> None:
+    """Copies the best variant that passed, with its verdict, into `selection`; or notes that none passed."""
+    found = [json.loads(Path(v.uri, "verdict.json").read_text()) for v in verdicts]
+    chosen = select(found, from_json(SelectionConfig, config))
+    candidates = [{key: v[key] for key in ("recipe", "sha256", "verdict")} for v in found]
+    note = {"selected": chosen and chosen["recipe"], "candidates": candidates}
+    Path(selection.uri, "selection.json").write_text(json.dumps(note, indent=2))
+    if chosen is None:
+        return
+    content = _content_of(variants, chosen)
+    Path(selection.uri, "model.tflite").write_bytes(content)
+    Path(selection.uri, "verdict.json").write_text(json.dumps(chosen, indent=2))
+
+
+def _content_of(variants: list, chosen: dict) -> bytes:
+    """The bytes of the variant that the verdict was passed on, found by its hash."""
+    for variant in variants:
+        content = Path(variant.uri, "model.tflite").read_bytes()
+        if sizes(content)["sha256"] == chosen["sha256"]:
+            return content
+    raise GateError(f"the variant {chosen['recipe']} must be the file that was judged. No file has sha256 {chosen['sha256']}")
