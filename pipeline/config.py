@@ -1,0 +1,190 @@
+"""The configuration: a TOML file, `--set` overrides, and the checks that need the whole of it. Imports no TensorFlow."""
+
+import re
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from components.clustering.config import ClusterConfig
+from components.common.errors import ConfigError
+from components.common.settings import from_mapping, require
+from components.dp_training.config import TrainerConfig
+from components.example_gen.config import DataConfig
+from components.gates.config import GatesConfig
+from components.privacy.config import PrivacyConfig
+from components.pruning.config import PruneConfig
+from components.quantization.config import QuantizeConfig
+from components.selection.config import SelectionConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRESETS = Path(__file__).parent / "configs"
+STAGES = {"prune": PruneConfig, "cluster": ClusterConfig, "quantize": QuantizeConfig}
+_EMBEDDED = "embedded:"
+_RECIPE_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One transformation in a recipe. kind: a key of STAGES; config: its settings."""
+
+    kind: str
+    config: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An ordered list of stages; the last one quantizes, that is, writes the `.tflite`."""
+
+    name: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def promised(self) -> dict[str, float | int | bool]:
+        """What the stages owe the file that ships."""
+        owed: dict[str, float | int | bool] = {}
+        for stage in self.stages:
+            if stage.kind == "prune":
+                owed["sparsity"] = stage.config.sparsity
+            if stage.kind == "cluster":
+                owed["clusters"] = stage.config.clusters
+            if stage.kind == "quantize" and stage.config.mode == "int8":
+                owed["int8"] = True
+        return owed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it."""
+
+    name: str
+    data: DataConfig
+    privacy: PrivacyConfig
+    trainer: TrainerConfig
+    gates: GatesConfig
+    selection: SelectionConfig
+    recipes: tuple[Recipe, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved settings as nested mappings, recipes as in the file."""
+        tables = {key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection")}
+        recipes = {
+            recipe.name: [{"stage": stage.kind, **asdict(stage.config)} for stage in recipe.stages]
+            for recipe in self.recipes
+        }
+        return {"name": self.name, **tables, "recipes": recipes}
+
+
+def load(source: str, overrides: list[str] | None = None) -> Config:
+    """Reads a configuration.
+
+    Args:
+        source: a preset's name (`default`, `tiny`) or the path of a TOML file.
+        overrides: `key=value` with a dotted key and a TOML value; a value that is no TOML is taken as a string.
+
+    Raises:
+        ConfigError: one line that says what must hold and what came.
+    """
+    path = PRESETS / f"{source}.toml"
+    path = path if path.is_file() else Path(source)
+    try:
+        tables = tomllib.loads(path.read_text())
+    except OSError as error:
+        presets = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise ConfigError(
+            f"`--config` must be a preset ({presets}) or a TOML file. Received: {source} ({error.strerror})"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} must be valid TOML. {error}") from None
+    if isinstance(tables.get("data"), dict):
+        _resolve_paths(tables["data"], path.parent)
+    for override in overrides or []:
+        _override(tables, override)
+    if isinstance(tables.get("data"), dict):
+        _resolve_paths(tables["data"], Path.cwd())
+    return _checked(tables)
+
+
+def _checked(tables: dict[str, Any]) -> Config:
+    recipes = tables.pop("recipes", None)
+    config = from_mapping(_Tables, tables, "")
+    return Config(recipes=_recipes(recipes), **vars(config))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tables:
+    """The tables of the file that are plain dataclasses."""
+
+    name: str
+    data: DataConfig
+    privacy: PrivacyConfig
+    trainer: TrainerConfig
+    gates: GatesConfig
+    selection: SelectionConfig
+
+    def __post_init__(self):
+        require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
+
+
+def _recipes(tables: Any) -> tuple[Recipe, ...]:
+    if not isinstance(tables, dict) or not tables:
+        raise ConfigError(f"`recipes` must name at least one recipe. Received: recipes={tables!r}")
+    return tuple(_recipe(name, stages) for name, stages in tables.items())
+
+
+def _recipe(name: str, stages: Any) -> Recipe:
+    where = f"recipes.{name}"
+    require(bool(_RECIPE_NAME.fullmatch(name)), where, "be named with a-z, 0-9, +, ., _ and -", name)
+    if not isinstance(stages, list) or not stages:
+        raise ConfigError(f"`{where}` must be a list of at least one stage. Received: {where}={stages!r}")
+    made = []
+    for i, table in enumerate(stages):
+        kind = table.get("stage") if isinstance(table, dict) else None
+        if kind not in STAGES:
+            known = ", ".join(STAGES)
+            raise ConfigError(f"`{where}[{i}].stage` must be one of {known}. Received: {where}[{i}]={table!r}")
+        settings = {k: v for k, v in table.items() if k != "stage"}
+        made.append(Stage(kind=kind, config=from_mapping(STAGES[kind], settings, f"{where}[{i}]")))
+    kinds = [stage.kind for stage in made]
+    ends_well = kinds[-1] == "quantize" and len(set(kinds)) == len(kinds)
+    require(ends_well, where, "have each stage once and end with quantize, which writes the .tflite", kinds)
+    return Recipe(name=name, stages=tuple(made))
+
+
+def _override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"`--set` must be key=value. Received: {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.split(".")
+    table = tables
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"`--set {key}` must name a setting in a table. `{parent}` is none")
+    table[last] = value
+
+
+def _resolve_paths(data: dict[str, Any], base: Path) -> None:
+    """Makes `root` and `schema` absolute; `embedded:` stands for the data folder that comes with Lockgate."""
+    for key in ("root", "schema"):
+        value = data.get(key)
+        if not isinstance(value, str) or not value:
+            continue
+        if value.startswith(_EMBEDDED):
+            data[key] = str(_embedded() / value.removeprefix(_EMBEDDED))
+        else:
+            data[key] = str((base / value).resolve())
+
+
+def _embedded() -> Path:
+    """`data/` of a source checkout, or its copy inside an installed wheel."""
+    packaged = Path(__file__).parent / "data"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "data"

@@ -1,0 +1,154 @@
+"""The graph: from examples to the push, read top to bottom as the data flows."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfx.components.evaluator.component import Evaluator
+from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
+from tfx.types.channel_utils import union
+
+from components.clustering.component import Clusterer
+from components.common.settings import to_json
+from components.dp_training.component import DPTrainer
+from components.example_gen.component import DataChecker
+from components.example_gen.config import ROLES
+from components.gates.baseline import EarlierBlessedModel
+from components.gates.component import CompressionGate
+from components.gates.evaluation import eval_config
+from components.gates.pusher import Pusher
+from components.pruning.component import Pruner
+from components.quantization.component import Quantizer
+from components.selection.component import Selector
+from pipeline.config import Config, Recipe
+
+BEAM_ARGS = ["--runner=FnApiRunner", "--direct_num_workers=1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger and the serving folder."""
+
+    artifacts: Path
+    metadata: Path
+    ledger: Path
+    serving: Path
+
+
+def build(config: Config, places: Places, span: int) -> Pipeline:
+    """Builds the TFX pipeline for one span of examples."""
+    data, privacy = to_json(config.data), to_json(config.privacy)
+
+    example_gen = ImportExampleGen(
+        input_base=config.data.root,
+        input_config=_input_config(config),
+        range_config=_one_span(span) if "{SPAN}" in config.data.roles.train else None,
+    )
+    examples = example_gen.outputs["examples"]
+    statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role != "public"])
+    schema = ImportSchemaGen(schema_file=config.data.schema)
+    validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    checker = DataChecker(
+        examples=examples,
+        schema=schema.outputs["schema"],
+        anomalies=validator.outputs["anomalies"],
+        config=data,
+    )
+
+    trainer = DPTrainer(
+        examples=examples,
+        check=checker.outputs["check"],
+        config=to_json(config.trainer),
+        data=data,
+        privacy=privacy,
+        ledger=str(places.ledger),
+    )
+    parent, statement = trainer.outputs["model"], trainer.outputs["statement"]
+    baseline = Resolver(
+        strategy_class=EarlierBlessedModel,
+        candidate=parent,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("Baseline")
+    evaluator = Evaluator(
+        examples=examples,
+        model=parent,
+        baseline_model=baseline.outputs["model"],
+        schema=schema.outputs["schema"],
+        example_splits=["holdout"],
+        eval_config=eval_config(config.gates, len(config.data.classes)),
+    )
+
+    compression, variants, verdicts = [], [], []
+    for recipe in config.recipes:
+        stages = _stages(recipe, parent, examples, data)
+        gate = CompressionGate(
+            parent=parent,
+            variant=stages[-1].outputs["variant"],
+            examples=examples,
+            blessing=evaluator.outputs["blessing"],
+            statement=statement,
+            config=to_json(config.gates),
+            data=data,
+            privacy=privacy,
+            competitors=len(config.recipes),
+        ).with_id(f"CompressionGate-{recipe.name}")
+        compression += [*stages, gate]
+        variants.append(stages[-1].outputs["variant"])
+        verdicts.append(gate.outputs["verdict"])
+
+    selector = Selector(variants=union(variants), verdicts=union(verdicts), config=to_json(config.selection))
+    pusher = Pusher(selection=selector.outputs["selection"], statement=statement, serving=str(places.serving))
+
+    nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, baseline, evaluator]
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(places.artifacts),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(places.metadata)),
+        components=[*nodes, *compression, selector, pusher],
+        enable_cache=True,
+        beam_pipeline_args=BEAM_ARGS,
+    )
+
+
+def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str) -> list[BaseNode]:
+    """One node a stage, each on the model of the one before; the last one writes the variant."""
+    nodes: list[BaseNode] = []
+    model = parent
+    for stage in recipe.stages:
+        settings = {"model": model, "examples": examples, "config": to_json(stage.config), "data": data}
+        if stage.kind == "prune":
+            node = Pruner(**settings)
+            model = node.outputs["pruned"]
+        elif stage.kind == "cluster":
+            node = Clusterer(**settings)
+            model = node.outputs["clustered"]
+        else:
+            node = Quantizer(**settings, recipe=recipe.name, promised=json.dumps(recipe.promised, sort_keys=True))
+        nodes.append(node.with_id(f"{type(node).__name__}-{recipe.name}"))
+    return nodes
+
+
+def _input_config(config: Config) -> example_gen_pb2.Input:
+    roles = config.data.roles
+    return example_gen_pb2.Input(
+        splits=[example_gen_pb2.Input.Split(name=role, pattern=getattr(roles, role)) for role in ROLES]
+    )
+
+
+def _one_span(span: int) -> range_config_pb2.RangeConfig:
+    return range_config_pb2.RangeConfig(
+        static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+    )
