@@ -1,0 +1,146 @@
+"""`lockgate`, the command line. Exit codes: 0 pushed or already current; 2 config, data or a service; 3 refused by a
+gate or the budget; 130 and 143 interrupted; 1 a fault of ours."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from components.common.errors import ConfigError, LockgateError
+from pipeline.config import load
+
+app = typer.Typer(
+    help="Train privately, compress, gate, ship.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+ConfigOption = Annotated[str, typer.Option("--config", help="A preset (default, tiny) or a TOML file.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. Repeatable.")]
+RootOption = Annotated[Path, typer.Option("--root", envvar="LOCKGATE_ROOT", help="Folder for everything written.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DEFAULT_ROOT = Path("~/.lockgate")
+
+
+@app.command()
+def run(
+    config: ConfigOption = "default",
+    set_: SetOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the pipeline once."""
+    settings = load(config, set_)
+    from pipeline.console import Console
+    from pipeline.run import execute
+
+    with Console(quiet=as_json) as console:
+        record = execute(settings, root.expanduser().resolve(), console)
+        if as_json:
+            print(json.dumps(summary(record), indent=2))
+        else:
+            console.close_run(record)
+    raise typer.Exit(record["exit_code"])
+
+
+@app.command()
+def runs(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
+    """List the runs under the root."""
+    records = [_read(path) for path in sorted(root.expanduser().glob("runs/*/run.json"))]
+    if as_json:
+        print(json.dumps([summary(r) for r in records], indent=2))
+        return
+    from pipeline.console import print_runs
+
+    print_runs(records, root.expanduser())
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="A run; the newest if not given.")] = None,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the page to this file.")] = None,
+) -> None:
+    """Show what a run did."""
+    record = _find(root.expanduser(), run)
+    if html:
+        from pipeline.report.html import render
+
+        try:
+            html.write_text(render(record))
+        except OSError as error:
+            raise ConfigError(f"`--html` must be a file that can be written. Received: {html} ({error.strerror})") from None
+    if as_json:
+        print(json.dumps(summary(record), indent=2))
+        return
+    from pipeline.console import Console
+
+    with Console() as console:
+        console.close_run(record)
+
+
+@app.command(name="show-config")
+def show_config(config: ConfigOption = "default", set_: SetOption = None) -> None:
+    """Print the resolved configuration as JSON."""
+    print(json.dumps(load(config, set_).as_dict(), indent=2, ensure_ascii=False))
+
+
+def summary(record: dict[str, Any]) -> dict[str, Any]:
+    """The documented `--json` object of a run record."""
+    privacy, parent, pushed = record["privacy"] or {}, record["parent"], record["pushed"]
+    keys = ("recipe", "accuracy", "bytes", "gzip_bytes", "latency_us", "verdict", "reasons")
+    return {
+        "run": record["run"],
+        "config": record["config"],
+        "state": record["state"],
+        "exit_code": record["exit_code"],
+        "seconds": record["seconds"],
+        "error": record["error"],
+        "epsilon": privacy.get("epsilon"),
+        "delta": privacy.get("delta"),
+        "parent": parent and {key: parent[key] for key in ("accuracy", "bytes", "gzip_bytes")},
+        "variants": [{key: variant[key] for key in keys} for variant in record["variants"]],
+        "pushed": pushed and {key: pushed[key] for key in ("recipe", "path", "sha256")},
+        "nodes": record["nodes"],
+        "report": record["report"],
+    }
+
+
+def main() -> None:
+    """Runs the command line; a user's slip is one line on stderr, never a traceback."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except LockgateError as error:
+        print(f"lockgate: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except Exception as error:
+        show = getattr(error, "format_message", None)  # click's usage errors
+        if show is None:
+            raise
+        print(f"lockgate: {show()}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _find(root: Path, run: str | None) -> dict[str, Any]:
+    paths = sorted(root.glob("runs/*/run.json"))
+    chosen = [p for p in paths if run is None or p.parent.name == run][-1:]
+    if not chosen:
+        raise ConfigError(f"a run must be one of those under {root} (see lockgate runs). Received: {run or 'none yet'}")
+    return _read(chosen[0])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+if __name__ == "__main__":
+    main()

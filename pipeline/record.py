@@ -1,0 +1,109 @@
+"""The run record: everything that the table, `--json` and the report page show, read from MLMD and the artifacts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.proto.metadata_store_pb2 import Event
+from tfx.orchestration import metadata
+
+_INPUTS = (Event.INPUT, Event.DECLARED_INPUT, Event.INTERNAL_INPUT)
+_OUTPUTS = (Event.OUTPUT, Event.DECLARED_OUTPUT, Event.INTERNAL_OUTPUT)
+
+class Lineage:
+    """The executions and artifacts of one run, as MLMD has them.
+
+    Args:
+        database: the sqlite file.
+        run_id: of the run.
+    """
+
+    def __init__(self, database: Path, run_id: str):
+        with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(database))) as handle:
+            store = handle.store
+            context = store.get_context_by_type_and_name("pipeline_run", run_id)
+            self._executions = {e.id: e for e in store.get_executions_by_context(context.id)} if context else {}
+            self._events = store.get_events_by_execution_ids(list(self._executions)) if self._executions else []
+            artifacts = store.get_artifacts_by_id(sorted({e.artifact_id for e in self._events}))
+            self._artifacts = {a.id: a for a in artifacts}
+            self._types = {t.id: t.name for t in store.get_artifact_types()}
+            self._nodes = {}
+            for context in store.get_contexts_by_type("node"):
+                name = context.name.split(".", 1)[-1]
+                for execution in store.get_executions_by_context(context.id):
+                    self._nodes[execution.id] = name
+
+    def outputs(self, type_name: str) -> list[Any]:
+        """The artifacts of a type that this run's executions put out, oldest first."""
+        ids = {e.artifact_id for e in self._events if e.type in _OUTPUTS}
+        found = [a for id, a in self._artifacts.items() if id in ids and self._types[a.type_id] == type_name]
+        return sorted(found, key=lambda a: a.id)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an output: artifact, type, node, execution, uri and the artifacts it was made from."""
+        rows = []
+        for event in self._events:
+            if event.type not in _OUTPUTS:
+                continue
+            inputs = sorted(
+                {e.artifact_id for e in self._events if e.execution_id == event.execution_id and e.type in _INPUTS}
+            )
+            artifact = self._artifacts[event.artifact_id]
+            rows.append(
+                {
+                    "artifact": artifact.id,
+                    "type": self._types[artifact.type_id],
+                    "node": self._nodes.get(event.execution_id, ""),
+                    "execution": event.execution_id,
+                    "uri": artifact.uri,
+                    "inputs": inputs,
+                }
+            )
+        return sorted(rows, key=lambda row: (row["execution"], row["artifact"]))
+
+
+def outcome(database: Path, run_id: str) -> dict[str, Any]:
+    """The part of the record that comes from MLMD: privacy, parent, variants, pushed, roles' counts and lineage."""
+    lineage = Lineage(database, run_id)
+    verdicts = [_read(a.uri, "verdict.json") for a in lineage.outputs("Verdict")]
+    checks = lineage.outputs("DataCheck")
+    return {
+        "privacy": _privacy(lineage),
+        "counts": _read(checks[0].uri, "check.json")["examples"] if checks else {},
+        "parent": verdicts[0]["parent"] if verdicts else None,
+        "variants": [_variant(v) for v in verdicts],
+        "pushed": _pushed(lineage),
+        "lineage": lineage.rows(),
+    }
+
+
+def _variant(verdict: dict[str, Any]) -> dict[str, Any]:
+    keys = ("recipe", "accuracy", "drop", "bytes", "gzip_bytes", "latency_us", "sha256", "verdict", "checks", "confusion")
+    reasons = [check["sentence"] for check in verdict["checks"] if check["verdict"] != "pass"]
+    return {**{key: verdict[key] for key in keys}, "reasons": reasons}
+
+
+def _privacy(lineage: Lineage) -> dict[str, Any] | None:
+    found = lineage.outputs("PrivacyStatement")
+    if not found:
+        return None
+    statement = _read(found[0].uri, "statement.json")
+    mechanism = statement.pop("mechanism")
+    return {**statement, **mechanism, "statement": Path(found[0].uri, "statement.txt").read_text()}
+
+
+def _pushed(lineage: Lineage) -> dict[str, Any] | None:
+    for artifact in lineage.outputs("PushedModel"):
+        said = artifact.custom_properties
+        if said["pushed"].int_value == 1:
+            return {
+                "recipe": said["recipe"].string_value,
+                "path": said["path"].string_value,
+                "sha256": said["sha256"].string_value,
+                "version": said["version"].int_value,
+            }
+    return None
+
+
+def _read(uri: str, name: str) -> dict[str, Any]:
+    return json.loads(Path(uri, name).read_text())
