@@ -45,8 +45,7 @@ def run(pipeline: Pipeline, run_id: str, started: Callable[[str], None], ended: 
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
     deployment = runner_utils.extract_local_deployment_config(ir)
-    connection = deployment.metadata_connection_config.sqlite
-    config = metadata.sqlite_metadata_connection_config(connection.filename_uri)
+    config = pipeline.metadata_connection_config
     cancel_abandoned(config)
     for wrapped in ir.nodes:
         node = wrapped.pipeline_node
