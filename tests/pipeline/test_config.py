@@ -1,0 +1,52 @@
+"""The configuration: every slip is one line before anything starts."""
+
+import pytest
+
+from components.common.errors import ConfigError
+from pipeline.config import load
+
+
+@pytest.mark.parametrize("preset", ["default", "tiny"])
+def test_presets_load(preset):
+    config = load(preset)
+    assert config.name == preset
+    assert [r.name for r in config.recipes] == ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"]
+
+
+def test_overrides_take_toml_values_and_plain_strings():
+    config = load("default", ["gates.max_bytes=1", "trainer.learning_rate=2", "data.public_source=elsewhere"])
+    assert (config.gates.max_bytes, config.trainer.learning_rate, config.data.public_source) == (1, 2.0, "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trainer.stepps=3", "`trainer.stepps` is not a setting"),
+        ("colour=1", "`colour` is not a setting"),
+        ("trainer.steps=many", "`trainer.steps` must be an integer"),
+        ("trainer.steps=true", "`trainer.steps` must be an integer"),
+        ("trainer.steps=0", "`trainer.steps` must be at least 1. Received: trainer.steps=0"),
+        ("gates.max_drop=1.5", "`gates.max_drop` must be in"),
+        ("gates.max_drop=nan", "`gates.max_drop` must be in"),
+        ("privacy.epsilon=inf", "`privacy.epsilon` must be a finite number"),
+        ("recipes.bad=[]", "`recipes.bad` must be a list of at least one stage"),
+        ('recipes.bad=[{stage="shrink"}]', "must be one of prune, cluster, quantize"),
+        ('recipes.bad=[{stage="prune", sparsity=0.5}]', "end with quantize"),
+        ('recipes.bad=[{stage="prune", sparsity=2}, {stage="quantize"}]', "`recipes.bad[0].sparsity` must be in"),
+        ('data.roles.holdout=""', "`data.roles.holdout` must name a split"),
+        ('data.roles.public="span-{SPAN}/train/*.tfrecord"', "must name another split than"),
+        ("nothing", "`--set` must be key=value"),
+    ],
+)
+def test_a_slip_is_one_line(override, says):
+    with pytest.raises(ConfigError) as caught:
+        load("default", [override])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_role_is_named(tmp_path):
+    text = "name = 'x'\n[data]\nname='x'\nroot='.'\nschema='s'\nimage_shape=[1,1,1]\nclasses=['a','b']\npublic_source=''\n"
+    (tmp_path / "c.toml").write_text(text + "[data.roles]\ntrain='a'\npublic='b'\nvalidation='c'\n")
+    with pytest.raises(ConfigError, match="`data.roles.holdout` must be set"):
+        load(str(tmp_path / "c.toml"))
