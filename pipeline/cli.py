@@ -111,9 +111,7 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Runs the command line; a user's slip is one line on stderr, never a traceback."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
+        sys.exit(app(standalone_mode=False))  # click returns the code of typer.Exit here
     except LockgateError as error:
         print(f"lockgate: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
