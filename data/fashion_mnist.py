@@ -10,6 +10,7 @@ A record is a `tf.train.Example`: `id` (bytes: split and row in the originals, a
 import argparse
 import io
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -25,7 +26,9 @@ from fashion_mnist_originals import CLASSES, ORIGINS, Origins, SourceError, Spli
 _HERE = Path(__file__).resolve().parent
 _SEED = 2017
 _SPAN = "span-1"
-_FILE = "images-00000-of-00001.tfrecord"
+_SHARD = 1000  # images a file, so that a configuration can name a part of a split
+_FILE = "images-{index:05d}-of-{count:05d}.tfrecord"
+_OWN = re.compile(r"images-\d{5}-of-\d{5}\.tfrecord")
 _ROLES = ("train", "public", "validation", "holdout")
 
 
@@ -85,7 +88,7 @@ def carve_rows(splits: Mapping[str, Split], carve: Carve) -> dict[str, tuple[str
 
 
 def write_span(splits: Mapping[str, Split], carve: Carve, output: Path) -> dict[str, int]:
-    """Writes every role's file under `output`/span-1, all of them or none, and replaces an earlier span-1.
+    """Writes every role's files under `output`/span-1, all of them or none, and replaces an earlier span-1.
 
     Returns:
         The number of records, by role.
@@ -100,9 +103,12 @@ def write_span(splits: Mapping[str, Split], carve: Carve, output: Path) -> dict[
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{_SPAN}-", dir=output) as scratch:
             for role, (split, chosen) in rows.items():
-                path = Path(scratch, "new", role, _FILE)
-                path.parent.mkdir(parents=True)
-                _write_records(path, split, splits[split], chosen)
+                folder = Path(scratch, "new", role)
+                folder.mkdir(parents=True)
+                shards = [chosen[i : i + _SHARD] for i in range(0, len(chosen), _SHARD)]
+                for index, shard in enumerate(shards):
+                    name = _FILE.format(index=index, count=len(shards))
+                    _write_records(folder / name, split, splits[split], shard)
             _swap(output / _SPAN, Path(scratch))
     except OSError as error:
         raise OutputError(
@@ -117,8 +123,8 @@ def write_span(splits: Mapping[str, Split], carve: Carve, output: Path) -> dict[
 def require_replaceable(output: Path) -> None:
     """Raises OutputError if `output`/span-1 holds files other than those that this script writes."""
     span = output / _SPAN
-    own = {Path(role, _FILE) for role in _ROLES}
-    foreign = sorted({p.relative_to(span) for p in span.rglob("*") if not p.is_dir()} - own)
+    found = (p.relative_to(span) for p in span.rglob("*") if not p.is_dir())
+    foreign = sorted(p for p in found if str(p.parent) not in _ROLES or not _OWN.fullmatch(p.name))
     if foreign:
         raise OutputError(f"{span} must hold only files that this script writes. Received: {foreign[0]}")
 
@@ -138,8 +144,9 @@ def main(arguments: list[str] | None = None, origins: Origins = ORIGINS) -> int:
         print(f"{error}. {REMEDY}" if isinstance(error, SourceError) else error, file=sys.stderr)
         return 2
     for role, count in counts.items():
-        path = output / _SPAN / role / _FILE
-        print(f"{role:<10} {count:>6} images {path.stat().st_size / 1e6:>5.1f} MB  {path}")
+        folder = output / _SPAN / role
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{role:<10} {count:>6} images {size / 1e6:>5.1f} MB  {folder}")
     return 0
 
 
