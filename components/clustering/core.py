@@ -2,12 +2,12 @@
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
-import tf_keras as keras
 from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as experimental
 
 from components.clustering.config import ClusterConfig
 from components.common.examples import Split
 from components.common.layers import kernels, wrap_compressed
+from components.common.legacy_keras import keras
 from components.common.public_training import fit_public
 
 

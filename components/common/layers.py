@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-import tf_keras as keras
 
 from components.common.errors import ModelError
+from components.common.legacy_keras import keras
 
 COMPRESSED = (keras.layers.Conv2D, keras.layers.Dense)
 

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 import tensorflow as tf
-import tf_keras as keras
 
 from components.common.examples import decode
+from components.common.legacy_keras import keras
 
 SERVING = "Format-Serving"  # the folder where TFX looks for the model to evaluate
 

@@ -1,9 +1,9 @@
 """Training without privacy on the public split: pretraining, and fine-tuning inside a compression stage."""
 
 import tensorflow as tf
-import tf_keras as keras
 
 from components.common.examples import Split, scaled
+from components.common.legacy_keras import keras
 
 _BATCH, _SHIFT = 64, 2
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
 from components.common.errors import ModelError
 from components.common.examples import Split
+from components.common.legacy_keras import keras
 from components.dp_training.config import TrainerConfig
 from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
 from components.privacy.accounting import Mechanism

@@ -1,8 +1,7 @@
 """Model factories that the config names. All take float32 images in [0, 1] and return logits."""
 
-import tf_keras as keras
-
 from components.common.errors import ConfigError
+from components.common.legacy_keras import keras
 
 
 def build(name: str, image_shape: tuple[int, ...], classes: int) -> keras.Model:

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
-import tf_keras as keras
 
 from components.common.errors import ModelError
+from components.common.legacy_keras import keras
 
 _TINY = 1e-12
 

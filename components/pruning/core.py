@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
-import tf_keras as keras
 
 from components.common.examples import Split
 from components.common.layers import kernels, wrap_compressed
+from components.common.legacy_keras import keras
 from components.common.public_training import fit_public
 from components.pruning.config import PruneConfig
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 from tensorflow.lite.python.convert import ConverterError
 
 from components.common.errors import ModelError
+from components.common.legacy_keras import keras
 
 
 def convert(model: keras.Model, mode: str, calibration: np.ndarray | None = None) -> bytes:

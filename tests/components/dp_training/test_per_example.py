@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras as keras
 
 from components.common.errors import ModelError
+from components.common.legacy_keras import keras
 from components.dp_training.models import build
 from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
 
