@@ -13,7 +13,10 @@ from components.common.errors import ConfigError, LockgateError
 from pipeline.config import load
 
 app = typer.Typer(
-    help="Train privately, compress, gate, ship.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="Train privately, compress, gate, ship.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 ConfigOption = Annotated[str, typer.Option("--config", help="A preset (default, tiny) or a TOML file.")]
@@ -67,11 +70,13 @@ def report(
     record = _find(root.expanduser(), run)
     if html:
         from pipeline.report.html import render
+        from pipeline.run import write_whole
 
         try:
-            html.write_text(render(record))
+            write_whole(html, render(record))
         except OSError as error:
-            raise ConfigError(f"`--html` must be a file that can be written. Received: {html} ({error.strerror})") from None
+            reason = f"Received: {html} ({error.strerror})"
+            raise ConfigError(f"`--html` must be a file that can be written. {reason}") from None
     if as_json:
         print(json.dumps(summary(record), indent=2))
         return

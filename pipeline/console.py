@@ -11,6 +11,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from components.common.words import kilobytes, number, points
 from pipeline.run import Watcher
 
 _VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -58,15 +59,18 @@ class Console(Watcher):
             self._out.print(f"{mark} {node:<38} [dim]{note:>8}[/dim]")
 
     def close_run(self, record: dict[str, Any]) -> None:
-        """Prints the table of variants, the decision and where to look further."""
+        """Prints the table of variants, why those that may not ship may not, the decision, and where to look further."""
         if record["variants"]:
             self._out.print()
-            self._out.print(_table(record))
+            self._out.print(_table(record, wide=self._out.width >= 76))
+        refused = [v for v in record["variants"] if v["reasons"]]
+        if refused:
+            self._out.print()
+            self._out.print(_reasons(refused))
         self._out.print()
         self._out.print(_decision(record))
-        self._out.print(f"report  {record['report']}", soft_wrap=True)
-        self._out.print(f"log     {record['log']}", soft_wrap=True)
-        self._out.print(f"root    {record['root']}", soft_wrap=True)
+        for name, place in _places(record).items():
+            self._out.print(f"[dim]{name:<6}[/dim]  {place}", soft_wrap=True)
 
     def _stop(self) -> None:
         if self._status:
@@ -91,35 +95,50 @@ def print_runs(records: list[dict[str, Any]], root: Path) -> None:
     out.print(table)
 
 
-def _table(record: dict[str, Any]) -> Table:
+def _table(record: dict[str, Any], wide: bool) -> Table:
+    """The parent and the variants, a row each; a narrow terminal gets the columns that decide."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("variant", "accuracy", "change", "raw", "gzip", "latency", "verdict"):
-        table.add_column(column, justify="left" if column in ("variant", "verdict") else "right", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table.add_column("variant", no_wrap=True)
+    for column in ("accuracy", "change", "raw", "gzip", "latency") if wide else ("accuracy", "change", "gzip"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict")
     parent, pushed = record["parent"], record["pushed"]
-    table.add_row("parent (float)", f"{100 * parent['accuracy']:.2f} %", "", *_sizes(parent), "", "")
+    table.add_row("parent (float)", f"{100 * parent['accuracy']:.2f} %", "", *_sizes(parent, wide), "")
     for v in record["variants"]:
-        name = f"{v['recipe']} ◀" if pushed and pushed["recipe"] == v["recipe"] else v["recipe"]
-        verdict = Text(v["verdict"], style=_VERDICTS[v["verdict"]])
-        why = " ".join(v["reasons"])
-        table.add_row(
-            name, f"{100 * v['accuracy']:.2f} %", f"{-100 * v['drop']:+.2f}", *_sizes(v), verdict, why
-        )
+        shipped = bool(pushed) and pushed["recipe"] == v["recipe"]
+        verdict = Text(v["verdict"] + (", pushed" if shipped else ""), style=_VERDICTS[v["verdict"]])
+        figures = (f"{100 * v['accuracy']:.2f} %", points(-v["drop"]), *_sizes(v, wide))
+        table.add_row(v["recipe"], *figures, verdict, style="bold" if shipped else "")
     return table
 
 
-def _sizes(model: dict[str, Any]) -> tuple[str, str, str]:
-    return f"{model['bytes'] / 1000:.1f} KB", f"{model['gzip_bytes'] / 1000:.1f} KB", f"{model['latency_us']:.0f} µs"
+def _sizes(model: dict[str, Any], wide: bool) -> tuple[str, ...]:
+    raw, packed = kilobytes(model["bytes"]), kilobytes(model["gzip_bytes"])
+    return (raw, packed, f"{model['latency_us']:.0f} µs") if wide else (packed,)
+
+
+def _reasons(refused: list[dict[str, Any]]) -> Table:
+    """A line a reason, wrapped beside the name of its variant."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for variant in refused:
+        for i, reason in enumerate(variant["reasons"]):
+            table.add_row("" if i else variant["recipe"], reason)
+    return table
 
 
 def _decision(record: dict[str, Any]) -> Text:
-    if record["pushed"]:
-        privacy = record["privacy"]
-        return Text(
-            f"Pushed {record['pushed']['recipe']} (ε = {privacy['epsilon']:.2f}, δ = {privacy['delta']:g}) to "
-            f"{record['pushed']['path']} in {record['seconds']:.0f} s",
-            style="bold green",
-        )
+    pushed, privacy = record["pushed"], record["privacy"]
+    took = f" in {record['seconds']:.0f} s" if record["seconds"] is not None else ""
     if record["error"]:
         return Text(f"{record['state'].capitalize()}: {record['error']}", style="bold red")
-    return Text("Refused: no variant passed its gate, nothing was pushed.", style="bold yellow")
+    if pushed:
+        promise = f"ε = {privacy['epsilon']:.2f} at δ = {number(privacy['delta'])}"
+        return Text(f"Pushed {pushed['recipe']}, {promise},{took}.", style="bold green")
+    return Text(f"Refused{took}: no variant passed its gate, nothing was pushed.", style="bold yellow")
+
+
+def _places(record: dict[str, Any]) -> dict[str, str]:
+    model = {"model": record["pushed"]["path"]} if record["pushed"] else {}
+    return {**model, **{name: record[name] for name in ("report", "log", "root")}}

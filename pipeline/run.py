@@ -1,23 +1,21 @@
-"""One run: lock the root, run the graph, write the record and the report, whatever happens."""
+"""One run: hold the root, run the graph, write the record and the report, whatever happens."""
 
-import contextlib
 import datetime
 import json
+import logging
 import os
 import platform
 import secrets
-import signal
 import time
-from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import filelock
-
-from components.common.errors import DataError, Interrupted, LockgateError, ServiceError
+from components.common.errors import Interrupted, ServiceError
 from components.example_gen.core import check_framing, find_span
 from pipeline.config import Config
+from pipeline.failures import explain
+from pipeline.guards import Signals, locked, logged, unwritable
 from pipeline.report.html import render
 
 
@@ -46,73 +44,106 @@ def execute(config: Config, root: Path, watcher: Watcher) -> dict[str, Any]:
         The run record, which is also at `runs/<run>/run.json` under the root, beside `report.html` and `log.txt`.
 
     Raises:
-        LockgateError: before anything was started: the data is missing, or the root is in use or cannot be written.
+        LockgateError: before anything was started (the data is missing, or the root is in use or cannot be written),
+            or the record cannot be written.
     """
     span, files = find_span(config.data)
     for path in (path for role in files.values() for path in role):
         check_framing(path)
-    with _locked(root):
+    with locked(root), Signals().held() as signals:
         record = _new_record(config, root, span)
         begun = time.monotonic()
-        with _logged(Path(record["log"])):
-            _run(config, root, span, record, watcher)
-        record["seconds"] = round(time.monotonic() - begun, 1)
-        save(record)
+        with logged(Path(record["log"])):
+            _run(config, root, span, record, watcher, signals)
+            record["seconds"] = round(time.monotonic() - begun, 1)
+            save(record)
     return record
 
 
 def save(record: dict[str, Any]) -> None:
-    """Writes the record and its report page, each in one step."""
+    """Writes the record, then its report page, each in one step.
+
+    Raises:
+        ServiceError: the disk is full, or the folder cannot be written.
+    """
+    page = Path(record["report"])
     try:
-        for path, text in (
-            (Path(record["report"]).with_name("run.json"), json.dumps(record, indent=2)),
-            (Path(record["report"]), render(record)),
-        ):
-            aside = path.with_suffix(".writing")
-            aside.write_text(text)
-            aside.replace(path)
+        write_whole(page.with_name("run.json"), json.dumps(record, indent=2))
+        write_whole(page, render(record))
     except OSError as error:
-        raise ServiceError(f"the run record must be writable. Received: {record['report']}: {error.strerror}") from None
+        said = record["error"] or f"The run itself: {record['state']}"
+        raise ServiceError(f"the run record must be writable. Received: {page.parent} ({error.strerror}). {said}") from None
 
 
-def _run(config: Config, root: Path, span: int, record: dict[str, Any], watcher: Watcher) -> None:
-    """Runs the graph and fills the record; every ending becomes a state, an exit code and at most one line."""
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that nobody ever sees a part of it.
+
+    Raises:
+        OSError: it cannot be written; what stood there before still does.
+    """
+    aside = path.with_name(f".{path.name}.writing")
     try:
-        with _interruptible():
-            from components.common import progress
-            from pipeline.graph import Places, build
-            from pipeline.runners import local
+        aside.write_text(text)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
-            database = root / "metadata.sqlite"
-            places = Places(
-                artifacts=root / "artifacts",
-                metadata=database,
-                ledger=root / "ledger.sqlite",
-                serving=root / "serving" / config.name,
-            )
 
-            def ended(result: local.NodeResult) -> None:
-                record["nodes"].append(vars(result))
-                watcher.node_ended(result.id, result.state, result.seconds)
-
-            with progress.watching(watcher.progress):
-                local.run(build(config, places, span), record["run"], watcher.node_started, ended)
+def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, signals: Signals) -> None:
+    """Runs the graph and fills the record; every ending becomes a state, an exit code and at most one line."""
+    try:
+        with signals.interrupting():
+            _run_graph(config, root, span, record, watcher, signals)
         record.update(state="pushed", exit_code=0)
     except Interrupted as interrupted:
-        record.update(state="interrupted", exit_code=interrupted.exit_code, error=f"{interrupted}; run again to go on")
+        error = f"{interrupted}: nothing half-made was left. Run again to go on with what had finished"
+        record.update(state="interrupted", exit_code=interrupted.exit_code, error=error)
     except Exception as error:
-        _failed(record, error)
-    _fill(record, root)
+        _fail(record, error)
+    try:
+        _fill(record, root)
+    except Exception as error:  # a database on a full disk: what the run itself said comes first
+        if record["error"] is None:
+            _fail(record, error)
+
+
+def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Watcher, signals: Signals) -> None:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    from components.common import progress
+    from pipeline.graph import Places, build
+    from pipeline.runners import local
+
+    places = Places(
+        artifacts=root / "artifacts",
+        metadata=_database(root),
+        ledger=root / "ledger.sqlite",
+        serving=root / "serving" / config.name,
+    )
+
+    def started(node: str) -> None:
+        signals.check()
+        watcher.node_started(node)
+
+    def told(message: str) -> None:
+        signals.check()
+        watcher.progress(message)
+
+    def ended(result: local.NodeResult) -> None:
+        record["nodes"].append(vars(result))
+        watcher.node_ended(result.id, result.state, result.seconds)
+
+    with progress.watching(told):
+        local.run(build(config, places, span), record["run"], started, ended)
 
 
 def _fill(record: dict[str, Any], root: Path) -> None:
+    """Adds what MLMD and the artifacts know of the run."""
     from pipeline.record import outcome
 
-    database = root / "metadata.sqlite"
-    if not database.exists():
+    if not _database(root).exists():
         return
-    found = outcome(database, record["run"])
+    found = outcome(_database(root), record["run"])
     for role, count in found.pop("counts").items():
         record["data"]["roles"][role]["examples"] = count
     record.update(found)
@@ -120,28 +151,14 @@ def _fill(record: dict[str, Any], root: Path) -> None:
         record.update(state="refused", exit_code=3)
 
 
-def _failed(record: dict[str, Any], error: Exception) -> None:
-    import logging
-
+def _fail(record: dict[str, Any], error: Exception) -> None:
     logging.exception("the run failed")
     known = explain(error)
     record.update(state="refused" if known.exit_code == 3 else "failed", exit_code=known.exit_code, error=str(known))
 
 
-def explain(error: Exception) -> LockgateError:
-    """The one line, with its exit code, for whatever a node raised."""
-    chain, seen = error, []
-    while chain is not None and chain not in seen:
-        if isinstance(chain, LockgateError):
-            return chain
-        seen.append(chain)
-        chain = chain.__cause__ or chain.__context__
-    text = " ".join(str(e) for e in seen)
-    if "No space left on device" in text or "database or disk is full" in text:
-        return ServiceError("the disk must have room for the run. It is full; nothing was pushed. Free space and run again")
-    if "corrupted record" in text or "DataLoss" in text:
-        return DataError("every TFRecord file must be whole. One under data.root is damaged; the log names it")
-    return LockgateError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}")
+def _database(root: Path) -> Path:
+    return root / "metadata.sqlite"
 
 
 def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
@@ -151,7 +168,7 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise ServiceError(f"`--root` must be a folder that can be written. Received: {root} ({error.strerror})") from None
+        raise unwritable(folder, error) from None
     settings = config.as_dict()
     roles = {role: {"pattern": pattern, "examples": None} for role, pattern in settings["data"]["roles"].items()}
     return {
@@ -176,6 +193,7 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
             "span": span,
             "classes": list(config.data.classes),
             "public_source": config.data.public_source,
+            "population": config.trainer.population,
             "roles": roles,
         },
         "max_drop": config.gates.max_drop,
@@ -187,57 +205,3 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
         "lineage": [],
         "settings": settings,
     }
-
-
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Holds the root for this run alone. The lock goes with the process, however it ends."""
-    try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with filelock.FileLock(root / "lock", timeout=0):
-            yield
-    except filelock.Timeout:
-        raise ServiceError(f"one run at a time must use a root. Another is running on {root}: wait, or give --root") from None
-    except OSError as error:
-        raise ServiceError(f"`--root` must be a folder that can be written. Received: {root} ({error.strerror})") from None
-
-
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Sends everything that libraries print, from Python or from C, to the log file; files are made private."""
-    import logging
-
-    umask = os.umask(0o077)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    saved = [os.dup(1), os.dup(2)]
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    handler = logging.StreamHandler(open(os.dup(file), "w"))  # noqa: SIM115 - closed with the handler below
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    try:
-        yield
-    finally:
-        for descriptor, original in zip((1, 2), saved, strict=True):
-            os.dup2(original, descriptor)
-            os.close(original)
-        os.close(file)
-        logging.getLogger().removeHandler(handler)
-        handler.stream.close()
-        os.umask(umask)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Interrupted in the main thread while the context is open."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise Interrupted(number)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before: list[Callable] = [signal.signal(s, interrupt) for s in signals]
-    try:
-        yield
-    finally:
-        for s, handler in zip(signals, before, strict=True):
-            signal.signal(s, handler)

@@ -10,8 +10,8 @@ from components.common.errors import DataError
 from components.common.examples import records
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.example_gen.config import ROLES, DataConfig
-from components.example_gen.core import Record, raise_if_refused, refused
+from components.example_gen.config import PRIVATE, ROLES, DataConfig
+from components.example_gen.core import Record, known_labels, raise_if_refused, refused
 
 
 @component
@@ -25,12 +25,13 @@ def DataChecker(
     """Stops the run on anomalies of `public`, or on any record that does not decode, has another shape or label."""
     data = from_json(DataConfig, config)
     _raise_on_anomalies(anomalies.uri)
-    labels = _known_labels(schema.uri, len(data.classes))
+    labels = known_labels(Path(schema.uri, "schema.pbtxt"), len(data.classes))
     counts, problems = {}, {}
     for role in ROLES:
         seen = []
         problems[role] = list(refused(_counted(examples.uri, role, seen), data.image_shape, labels))
-        counts[role] = len(seen)
+        if role not in PRIVATE:  # how many private examples there are is private too: adjacency adds or removes one
+            counts[role] = len(seen)
     raise_if_refused(problems)
     Path(check.uri, "check.json").write_text(json.dumps({"examples": counts}))
 
@@ -40,18 +41,6 @@ def _counted(examples_uri: str, role: str, seen: list[int]) -> Iterator[Record]:
         for key, image, label in zip(batch["id"], batch["image"], batch["label"], strict=True):
             seen.append(1)
             yield Record(key=key.decode(errors="replace") or f"record {len(seen)}", image=image, label=int(label))
-
-
-def _known_labels(schema_uri: str, classes: int) -> range:
-    """The labels that both the schema's int_domain and the configured classes allow."""
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    schema = text_format.Parse(Path(schema_uri, "schema.pbtxt").read_text(), schema_pb2.Schema())
-    for feature in schema.feature:
-        if feature.name == "label" and feature.HasField("int_domain"):
-            return range(max(0, feature.int_domain.min), min(feature.int_domain.max, classes - 1) + 1)
-    return range(classes)
 
 
 def _raise_on_anomalies(anomalies_uri: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from components.common.settings import require
 
 ROLES = ("train", "public", "validation", "holdout")
+PRIVATE = ("train",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,9 @@ def find_span(data: DataConfig) -> tuple[int, dict[str, list[Path]]]:
         The span's number and, for each role, the sorted files of its split.
 
     Raises:
-        DataError: the folder, the span or the files of a role are missing.
+        DataError: the schema is none, or the folder, the span or the files of a role are missing.
     """
+    known_labels(Path(data.schema), len(data.classes))
     root = Path(data.root)
     if not root.is_dir():
         raise DataError(f"`data.root` must be a folder that exists. Received: data.root={data.root!r}")
@@ -49,6 +50,30 @@ def find_span(data: DataConfig) -> tuple[int, dict[str, list[Path]]]:
         if not files[role]:
             raise DataError(f"role `{role}` must have files. Nothing matches {root / pattern}")
     return span, files
+
+
+def known_labels(schema: Path, classes: int) -> range:
+    """The labels that both the schema's int_domain and the configured classes allow.
+
+    Args:
+        schema: a TFMD schema as text (.pbtxt).
+        classes: number of configured classes.
+
+    Raises:
+        DataError: the file is missing or is no schema.
+    """
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    try:
+        parsed = text_format.Parse(schema.read_bytes(), schema_pb2.Schema())
+    except (OSError, text_format.ParseError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"`data.schema` must be a TFMD schema (.pbtxt). Received: {schema}: {reason}") from None
+    for feature in parsed.feature:
+        if feature.name == "label" and feature.HasField("int_domain"):
+            return range(max(0, feature.int_domain.min), min(feature.int_domain.max, classes - 1) + 1)
+    return range(classes)
 
 
 def check_framing(path: Path) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scipy.stats import norm
 
+from components.common.words import number
 from components.gates.config import GatesConfig
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
@@ -139,8 +140,8 @@ def _drop_check(gate: str, where: str, paired: Paired, margin: float, alpha: flo
         return Check(gate=gate, verdict=INCONCLUSIVE, code="no_examples", sentence=f"There are no holdout examples of {where}.")
     bound, lower = drop_bound(paired, alpha), -drop_bound(_swapped(paired), alpha)
     figures = (
-        f"The drop on {where} is {100 * paired.drop:.2f} points on {paired.total} examples, at most "
-        f"{100 * bound:.2f} with confidence {100 * (1 - alpha):.4g} %; allowed are {100 * margin:.4g}."
+        f"The drop on {where} is {100 * paired.drop:.2f} points on {number(paired.total)} examples, at most "
+        f"{100 * bound:.2f} with confidence {number(100 * (1 - alpha))} %; allowed are {number(100 * margin)}."
     )
     if bound < margin:
         return Check(gate=gate, verdict=PASS, code="drop_within_margin", sentence=figures)
@@ -168,13 +169,13 @@ def _slices(classes: dict[str, Paired], margin: float) -> Check:
 def _at_least(gate: str, what: str, value: float, floor: float) -> Check:
     good = value >= floor
     word = "not below" if good else "below"
-    sentence = f"The {what} is {value:.4f}, {word} the floor of {floor:g}."
+    sentence = f"The {what} is {value:.4f}, {word} the floor of {number(floor)}."
     return Check(gate=gate, verdict=PASS if good else FAIL, code=f"{what}_{word.replace(' ', '_')}_floor", sentence=sentence)
 
 
 def _at_most(gate: str, what: str, value: float, ceiling: float) -> Check:
     good = value <= ceiling
-    sentence = f"The {what} is {value:.6g}; allowed are {ceiling:g}."
+    sentence = f"The {what} is {number(value)}; allowed are {number(ceiling)}."
     return Check(gate=gate, verdict=PASS if good else FAIL, code=f"{gate}_{'within' if good else 'above'}_limit", sentence=sentence)
 
 

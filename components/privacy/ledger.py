@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from components.common.errors import BudgetError, ServiceError
+from components.common.words import number
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 
@@ -76,7 +77,7 @@ class Ledger:
                 already = epsilon_of(spent, policy.delta)
                 raise BudgetError(
                     f"the budget of span {span} must hold the run: ε {already:.3f} of {policy.budget_epsilon:g} is "
-                    f"spent and this run would make it {together:.3f} (δ = {policy.delta:g}). Nothing private "
+                    f"spent and this run would make it {together:.3f} (δ = {number(policy.delta)}). Nothing private "
                     "was read. Lower privacy.epsilon, or raise privacy.budget_epsilon if its owner agrees"
                 )
             values = dict(span=span, run=run, settled=False, made=_now(), **_columns(mechanism))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.errors import GateError
+from components.common.words import number
 from components.privacy.accounting import Mechanism
 
 
@@ -43,22 +44,22 @@ class Statement:
         warning = (
             ""
             if self.delta <= 1 / self.population
-            else f"\n\nWarning: δ = {self.delta:g} is above 1/N = {1 / self.population:g}; a mechanism that publishes "
+            else f"\n\nWarning: δ = {number(self.delta)} is above 1/N = {number(1 / self.population)}; a mechanism that publishes "
             "one record at random would satisfy it."
         )
         return (
-            f"The model satisfies (ε = {self.epsilon:.3f}, δ = {self.delta:g})-differential privacy for adding or "
+            f"The model satisfies (ε = {self.epsilon:.3f}, δ = {number(self.delta)})-differential privacy for adding or "
             f"removing one training example of {self.span}.{more}\n\n"
             f"It was trained {start} by DP-SGD: {m.steps} steps, each on a Poisson sample that every example enters "
             f"with probability {m.sampling_probability:.6g}, per-example gradients clipped to an l2 norm of "
-            f"{self.l2_norm_clip:g}, Gaussian noise of {m.noise_multiplier:.4f} times that norm on their sum. ε is "
+            f"{number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm on their sum. ε is "
             f"computed by dp_accounting ({self.accountant}) for the steps that were executed. Which examples were "
             "sampled, and the noise, are kept nowhere. Compression reads the weights and the public split only, so "
             "it is post-processing and costs nothing.\n\n"
             "Not covered: the public split "
             f"({self.public_source}), the validation and holdout splits and every figure measured on them, the "
             "choice of hyper-parameters, the structural check that names records it refuses, the declared number of "
-            f"training examples ({self.population}), and the rounding of noise to floating-point numbers. If one "
+            f"training examples ({number(self.population)}), and the rounding of noise to floating-point numbers. If one "
             f"person has several examples, the promise for that person is weaker.{warning}"
         )
 

@@ -1,16 +1,22 @@
-"""Charts as inline SVG."""
+"""Charts as inline SVG, drawn by matplotlib in the colours of the page, whether it is light or dark."""
 
+import io
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 320, 60, 45, 20, 150
-_MARKS = {
-    "parent": '<rect x="{x0}" y="{y0}" width="10" height="10" class="parent"/>',
-    "pass": '<circle cx="{x}" cy="{y}" r="6" class="pass"/>',
-    "fail": '<path d="M{x0} {y0}l10 10m0 -10l-10 10" class="fail"/>',
-    "inconclusive": '<path d="M{x} {y0}l6 10h-12z" class="inconclusive"/>',
+_COLOURS = {  # what matplotlib is given, and what the page puts in its place
+    "#000001": "var(--ink)",
+    "#000002": "var(--dim)",
+    "#000003": "var(--line)",
+    "#000004": "var(--accent)",
+    "#000005": "var(--good)",
+    "#000006": "var(--bad)",
+    "#000007": "var(--unsure)",
 }
+_INK, _DIM, _LINE, _ACCENT, _GOOD, _BAD, _UNSURE = _COLOURS
+_MARKS = {"parent": ("s", _ACCENT), "pass": ("o", _GOOD), "fail": ("X", _BAD), "inconclusive": ("^", _UNSURE)}
+_LABEL_GAP = 0.055  # of the axis' height, between two labels
 
 
 def accuracy_over_size(
@@ -20,40 +26,55 @@ def accuracy_over_size(
     the parent's accuracy less `max_drop`. None without a parent."""
     if not parent:
         return None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     models = [("parent", "parent", parent)] + [(v["recipe"], v["verdict"], v) for v in variants]
-    sizes = [m["gzip_bytes"] for _, _, m in models]
-    floor = parent["accuracy"] - max_drop
-    accuracies = [m["accuracy"] for _, _, m in models] + [floor]
-    low, high = min(accuracies) - 0.002, max(accuracies) + 0.002
-    across, down = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-
-    def x(size: float) -> float:
-        return round(_LEFT + across * size / (1.05 * max(sizes)), 1)
-
-    def y(accuracy: float) -> float:
-        return round(_TOP + down * (high - accuracy) / (high - low), 1)
-
-    parts = [_axes(low, high, max(sizes), x, y)]
-    parts.append(f'<path d="M{_LEFT} {y(floor)}H{_LEFT + across}" class="floor"/>')
-    parts.append(f'<text x="{_LEFT + across + 6}" y="{y(floor) + 4}">allowed drop</text>')
-    labels: list[float] = []
-    for name, verdict, model in sorted(models, key=lambda m: -m[2]["accuracy"]):
-        px, py = x(model["gzip_bytes"]), y(model["accuracy"])
-        ly = py if not labels else max(py, labels[-1] + 15)
-        labels.append(ly)
-        parts.append(_MARKS[verdict].format(x=px, y=py, x0=px - 5, y0=py - 5))
-        end = ' text-anchor="end"' if px > _LEFT + 0.8 * across else ""
-        parts.append(f'<text x="{px - 10 if end else px + 10}" y="{ly + 4}"{end}>{escape(name)}</text>')
-    label = "Accuracy on holdout over gzip size of parent and variants"
-    return Markup(f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>')
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lockgate", "font.family": "sans-serif", "font.size": 9}):
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for _, verdict, model in models:
+            shape, colour = _MARKS[verdict]
+            axes.scatter(model["gzip_bytes"] / 1000, 100 * model["accuracy"], s=55, marker=shape, color=colour, zorder=3)
+        floor = 100 * (parent["accuracy"] - max_drop)
+        axes.axhline(floor, color=_BAD, linestyle=(0, (4, 3)), linewidth=1)
+        _frame(axes)
+        _label(axes, [(name, model) for name, _, model in models])
+        axes.annotate("allowed drop", (1, floor), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", color=_BAD)
+        return _svg(figure, "Accuracy on holdout over gzip size of parent and variants")
 
 
-def _axes(low: float, high: float, size: float, x, y) -> str:
-    parts = [f'<path d="M{_LEFT} {_TOP}V{_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}" class="axis"/>']
-    for i in range(5):
-        accuracy, at = low + (high - low) * i / 4, size * i / 4
-        parts.append(f'<text x="{_LEFT - 6}" y="{y(accuracy) + 4}" text-anchor="end">{100 * accuracy:.1f}</text>')
-        parts.append(f'<text x="{x(at)}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{at / 1000:.0f}</text>')
-    parts.append(f'<text x="{_LEFT}" y="12">accuracy, %</text>')
-    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">gzip size, KB</text>')
-    return "".join(parts)
+def _frame(axes) -> None:
+    axes.set_xlim(left=0)
+    axes.margins(x=0.08, y=0.12)
+    axes.autoscale_view()
+    axes.set_xlabel("gzip size of the .tflite, KB", color=_DIM)
+    axes.set_ylabel("accuracy on holdout, %", color=_DIM)
+    axes.tick_params(colors=_DIM)
+    axes.grid(color=_LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_DIM)
+
+
+def _label(axes, models: list[tuple[str, dict[str, Any]]]) -> None:
+    """Names the marks, from the top down, each label at least a line below the one before."""
+    low, high = axes.get_ylim()
+    right = axes.get_xlim()[1]
+    above = float("inf")
+    for name, model in sorted(models, key=lambda m: -m[1]["accuracy"]):
+        x, y = model["gzip_bytes"] / 1000, 100 * model["accuracy"]
+        above = min(y, above - _LABEL_GAP * (high - low))
+        left = x > 0.75 * right
+        axes.annotate(name, (x, above), (-8 if left else 8, 0), "data", "offset points", va="center", ha="right" if left else "left", color=_INK)
+
+
+def _svg(figure, label: str) -> Markup:
+    written = io.StringIO()
+    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = written.getvalue()
+    text = text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    for given, shown in _COLOURS.items():
+        text = text.replace(given, shown)
+    return Markup(text)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jinja2
 
+from components.common.words import kilobytes, number, points
 from pipeline.report.charts import accuracy_over_size
 
 
@@ -16,6 +17,7 @@ def render(record: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters.update(number=number, points=points, kilobytes=kilobytes, percent=_percent)
     pushed = record["pushed"]
     shown = next((v for v in record["variants"] if pushed and v["recipe"] == pushed["recipe"]), None)
     return environment.get_template("report.html.j2").render(
@@ -25,16 +27,37 @@ def render(record: dict[str, Any]) -> str:
         chart=accuracy_over_size(record["parent"], record["variants"], record["max_drop"]),
         settings=json.dumps(record["settings"], indent=2, ensure_ascii=False),
         longest=max((n["seconds"] for n in record["nodes"]), default=0) or 1,
+        types={row["artifact"]: row["type"] for row in record["lineage"]},
+        behind=_behind_the_push(record["lineage"]),
     )
 
 
 def outcome(record: dict[str, Any]) -> str:
     """How the run ended, as one sentence."""
+    if record["error"]:
+        return f"{record['state'].capitalize()}: {record['error']}"
     if record["pushed"]:
         chosen = next(v for v in record["variants"] if v["recipe"] == record["pushed"]["recipe"])
         return (
-            f"Pushed {chosen['recipe']}: {100 * chosen['accuracy']:.1f} % on holdout, {-100 * chosen['drop']:+.2f} points "
-            f"against its parent, {chosen['gzip_bytes'] / 1000:.1f} KB gzip, ε = {record['privacy']['epsilon']:.2f} at "
-            f"δ = {record['privacy']['delta']:g}."
+            f"Pushed {chosen['recipe']}: {_percent(chosen['accuracy'])} on holdout, {points(-chosen['drop'])} points "
+            f"against its parent, {kilobytes(chosen['gzip_bytes'])} gzip, ε\u00a0=\u00a0{record['privacy']['epsilon']:.2f} at "
+            f"δ\u00a0=\u00a0{number(record['privacy']['delta'])}."
         )
-    return record["error"] or "Nothing was pushed: every variant was refused."
+    return "Refused: no variant passed its gate, nothing was pushed."
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def _behind_the_push(lineage: list[dict[str, Any]]) -> set[int]:
+    """The ids of the artifacts that what was pushed was made from, itself included; empty without a push."""
+    made_from = {row["artifact"]: row["inputs"] for row in lineage}
+    open_ = [row["artifact"] for row in lineage if row["type"] == "PushedModel"]
+    found: set[int] = set()
+    while open_:
+        artifact = open_.pop()
+        if artifact not in found:
+            found.add(artifact)
+            open_ += made_from.get(artifact, [])
+    return found

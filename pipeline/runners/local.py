@@ -4,9 +4,11 @@ TFX's LocalDagRunner does the same, but tells nobody which node runs, whether it
 whose inputs could not be resolved failed.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
@@ -15,7 +17,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
-from components.common.errors import LockgateError
+from components.common.errors import Interrupted, LockgateError
 
 _States = metadata_store_pb2.Execution
 
@@ -44,41 +46,58 @@ def run(pipeline: Pipeline, run_id: str, started: Callable[[str], None], ended: 
     """
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
-    deployment = runner_utils.extract_local_deployment_config(ir)
-    config = pipeline.metadata_connection_config
-    cancel_abandoned(config)
-    for wrapped in ir.nodes:
-        node = wrapped.pipeline_node
-        id, begun = node.node_info.id, time.monotonic()
-        if id == "Pusher":  # it is idempotent, and a cached push would not notice a serving folder that was lost
-            node.execution_options.caching_options.enable_cache = False
-        started(id)
-        try:
-            info = launcher.Launcher(
-                pipeline_node=node,
-                mlmd_connection=metadata.Metadata(config),
-                pipeline_info=ir.pipeline_info,
-                pipeline_runtime_spec=ir.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, id),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, id),
-            ).launch()
-            execution = info.execution_id if info else None
-            state = _state(config, execution)
-        except BaseException:
-            ended(NodeResult(id=id, state="failed", seconds=time.monotonic() - begun, execution=None))
-            raise
+    config, artifacts = pipeline.metadata_connection_config, Path(pipeline.pipeline_info.pipeline_root)
+    drop_abandoned(config, artifacts)
+    try:
+        for wrapped in ir.nodes:
+            _run_node(ir, wrapped.pipeline_node, config, started, ended)
+    except Interrupted:
+        drop_abandoned(config, artifacts)
+        raise
+
+
+def _run_node(ir, node, config, started: Callable[[str], None], ended: Callable[[NodeResult], None]) -> None:
+    id, begun = node.node_info.id, time.monotonic()
+    state, execution = "failed", None
+    started(id)
+    try:
+        execution = _launch(ir, node, config)
+        state = _state(config, execution)
+    finally:
         ended(NodeResult(id=id, state=state, seconds=time.monotonic() - begun, execution=execution))
-        if state == "failed":
-            raise LockgateError(f"node {id} must find its inputs. The log says which are missing")
+    if state == "failed":
+        raise LockgateError(f"node {id} must find its inputs. The log says which are missing")
 
 
-def cancel_abandoned(config: metadata_store_pb2.ConnectionConfig) -> None:
-    """Marks executions that a killed run left as running. The caller holds the root's lock, so nobody runs them."""
+def _launch(ir, node, config) -> int | None:
+    """Runs one node of the compiled pipeline; returns its MLMD execution, None if its inputs were not found."""
+    id, deployment = node.node_info.id, runner_utils.extract_local_deployment_config(ir)
+    if id == "Pusher":  # it is idempotent, and a cached push would not notice a serving folder that was lost
+        node.execution_options.caching_options.enable_cache = False
+    launched = launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(config),
+        pipeline_info=ir.pipeline_info,
+        pipeline_runtime_spec=ir.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, id),
+    ).launch()
+    return launched.execution_id if launched else None
+
+
+def drop_abandoned(config: metadata_store_pb2.ConnectionConfig, artifacts: Path) -> None:
+    """Cancels executions that a killed or interrupted run left as running, and removes what they had half written.
+
+    The caller holds the root's lock, so nobody runs them. Nothing refers to their outputs: TFX publishes an artifact
+    only when its execution is complete.
+    """
     with metadata.Metadata(config) as handle:
-        abandoned = [
-            e for e in handle.store.get_executions() if e.last_known_state in (_States.NEW, _States.RUNNING)
-        ]
+        running = (_States.NEW, _States.RUNNING)
+        abandoned = [e for e in handle.store.get_executions() if e.last_known_state in running]
         for execution in abandoned:
+            for folder in (f"*/*/{execution.id}", f"*/.system/*/{execution.id}"):
+                for leftover in artifacts.glob(folder):
+                    shutil.rmtree(leftover)
             execution.last_known_state = _States.CANCELED
         if abandoned:
             handle.store.put_executions(abandoned)

@@ -1,0 +1,20 @@
+"""Numbers as people write them."""
+
+import re
+
+
+def number(value: float) -> str:
+    """A number in at most six significant digits: 8,000; 0.005; 1e-5; 2.94984."""
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return re.sub(r"e([+-])0*(\d+)", lambda m: f"e{m[1].replace('+', '')}{m[2]}", f"{value:.6g}")
+
+
+def points(fraction: float) -> str:
+    """A difference of accuracies (a fraction) in points with its sign: −0.18; a real minus, which lines up with plus."""
+    return f"{100 * fraction:+.2f}".replace("-", "−")
+
+
+def kilobytes(count: int) -> str:
+    """Bytes as kilobytes of 1,000: 32.1 KB."""
+    return f"{count / 1000:.1f} KB"

@@ -1,0 +1,106 @@
+"""Signals, kills and a full disk in the middle of a run: nothing half-made stays, and the next run goes on."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.e2e.conftest import command, environment, kept, lockgate, run_tiny
+
+
+def start(root) -> subprocess.Popen:
+    return subprocess.Popen(
+        command("run", "--config", "tiny", root=root),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd="/",
+    )
+
+
+def wait_for(process: subprocess.Popen, node: str) -> None:
+    """Reads the terminal until the node has ended."""
+    for line in process.stdout:
+        if node in line:
+            return
+    raise AssertionError(f"{node} did not end: {process.stderr.read()}")
+
+
+def unpublished(root) -> list[str]:
+    """Output folders of executions that MLMD does not have as complete."""
+    import sqlite3
+
+    with sqlite3.connect(root / "metadata.sqlite") as connection:
+        known = {str(id) for (id,) in connection.execute("SELECT id FROM Execution WHERE last_known_state IN (3, 5)")}
+    outputs = [p for p in (root / "artifacts").glob("*/*/*") if p.parent.name != ".system"]
+    return [str(p) for p in outputs if p.name not in known and p.name not in ("executor_execution", "stateful_working_dir")]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "after"), [(signal.SIGINT, 130, "DataChecker"), (signal.SIGTERM, 143, "DPTrainer")]
+)
+def test_an_interrupted_run_says_so_and_the_next_goes_on(tmp_path, number, code, after):
+    process = start(tmp_path)
+    wait_for(process, after)
+    time.sleep(1.5)  # into the node after it: training, or the Evaluator's Beam job
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Interrupted:" in out and "Run again" in out and err == ""
+    assert kept(tmp_path).serving == {}
+    assert unpublished(tmp_path) == []
+    code, record = run_tiny(tmp_path)
+    assert code == 0 and record["pushed"]
+    cached = {n["id"] for n in record["nodes"] if n["state"] == "cached"}
+    assert {"ImportExampleGen", "StatisticsGen", "DataChecker"} <= cached
+    assert ("DPTrainer" in cached) == (after == "DPTrainer")
+
+
+def test_a_killed_run_stays_charged_and_the_next_goes_on(tmp_path):
+    process = start(tmp_path)
+    wait_for(process, "DataChecker")
+    deadline = time.monotonic() + 60
+    while not kept(tmp_path).charges and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    (charge,) = kept(tmp_path).charges
+    code, record = run_tiny(tmp_path)
+    assert code == 0 and record["pushed"]
+    assert kept(tmp_path).charges[0] == charge and len(kept(tmp_path).charges) == 2
+    assert record["epsilon"] > 3  # both runs drew on the span, and the statement says so
+    assert unpublished(tmp_path) == []
+
+
+@contextlib.contextmanager
+def disk(folder, size: str):
+    """A file system of its own of that size."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        if os.environ.get("CI") == "true":
+            raise AssertionError(f"a tmpfs must mount in CI: {mounted.stderr.decode()}")
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", ["700k", "2m", "3500k"])
+def test_a_full_disk_is_one_line_and_the_next_run_works(tmp_path, size):
+    with disk(tmp_path / "disk", size) as folder:
+        root = folder / "root"
+        done = lockgate("run", "--config", "tiny", root=root)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "It is full" in done.stdout + done.stderr or "No space left" in done.stdout + done.stderr
+        assert kept(root).serving == {}
+        subprocess.run(["mount", "-o", "remount,size=300m", str(folder)], check=True)
+        code, record = run_tiny(root)
+        assert code == 0 and record["pushed"]
+        assert unpublished(root) == []
