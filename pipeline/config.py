@@ -1,4 +1,4 @@
-"""The configuration: a TOML file, `--set` overrides, and the checks that need the whole of it. Imports no TensorFlow."""
+"""The configuration: a TOML file, `--set`, and the checks that need the whole of it. Imports no TensorFlow."""
 
 import re
 import sys

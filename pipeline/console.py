@@ -59,7 +59,7 @@ class Console(Watcher):
             self._out.print(f"{mark} {node:<38} [dim]{note:>8}[/dim]")
 
     def close_run(self, record: dict[str, Any]) -> None:
-        """Prints the table of variants, why those that may not ship may not, the decision, and where to look further."""
+        """Prints the table of variants, what stands against those refused, the decision, and where to look further."""
         if record["variants"]:
             self._out.print()
             self._out.print(_table(record, wide=self._out.width >= 76))

@@ -57,9 +57,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role != "public"])
     schema = ImportSchemaGen(schema_file=config.data.schema)
-    validator = ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
-    )
+    validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
     checker = DataChecker(
         examples=examples,
         schema=schema.outputs["schema"],

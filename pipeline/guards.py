@@ -100,7 +100,7 @@ class Signals:
             self._armed = False
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has arrived, for where the first raising was lost inside a library's callback."""
+        """Raises Interrupted if a signal has arrived: a library's callback may have swallowed the first raising."""
         if self._first is not None:
             raise Interrupted(self._first)
 

@@ -10,6 +10,7 @@ from tfx.orchestration import metadata
 _INPUTS = (Event.INPUT, Event.DECLARED_INPUT, Event.INTERNAL_INPUT)
 _OUTPUTS = (Event.OUTPUT, Event.DECLARED_OUTPUT, Event.INTERNAL_OUTPUT)
 
+
 class Lineage:
     """The executions and artifacts of one run, as MLMD has them.
 
@@ -78,7 +79,18 @@ def outcome(database: Path, run_id: str) -> dict[str, Any]:
 
 
 def _variant(verdict: dict[str, Any]) -> dict[str, Any]:
-    keys = ("recipe", "accuracy", "drop", "bytes", "gzip_bytes", "latency_us", "sha256", "verdict", "checks", "confusion")
+    keys = (
+        "recipe",
+        "accuracy",
+        "drop",
+        "bytes",
+        "gzip_bytes",
+        "latency_us",
+        "sha256",
+        "verdict",
+        "checks",
+        "confusion",
+    )
     reasons = [check["sentence"] for check in verdict["checks"] if check["verdict"] != "pass"]
     return {**{key: verdict[key] for key in keys}, "reasons": reasons}
 

@@ -72,7 +72,9 @@ def save(record: dict[str, Any]) -> None:
         write_whole(page, render(record))
     except OSError as error:
         said = record["error"] or f"The run itself: {record['state']}"
-        raise ServiceError(f"the run record must be writable. Received: {page.parent} ({error.strerror}). {said}") from None
+        raise ServiceError(
+            f"the run record must be writable. Received: {page.parent} ({error.strerror}). {said}"
+        ) from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -19,9 +19,7 @@ _MARKS = {"parent": ("s", _ACCENT), "pass": ("o", _GOOD), "fail": ("X", _BAD), "
 _LABEL_GAP = 0.055  # of the axis' height, between two labels
 
 
-def accuracy_over_size(
-    parent: dict[str, Any] | None, variants: list[dict[str, Any]], max_drop: float
-) -> Markup | None:
+def accuracy_over_size(parent: dict[str, Any] | None, variants: list[dict[str, Any]], max_drop: float) -> Markup | None:
     """Accuracy on holdout over gzip size, a mark a model (its shape and colour say the verdict), with a dashed line at
     the parent's accuracy less `max_drop`. None without a parent."""
     if not parent:
@@ -35,12 +33,16 @@ def accuracy_over_size(
         axes = figure.add_subplot()
         for _, verdict, model in models:
             shape, colour = _MARKS[verdict]
-            axes.scatter(model["gzip_bytes"] / 1000, 100 * model["accuracy"], s=55, marker=shape, color=colour, zorder=3)
+            axes.scatter(
+                model["gzip_bytes"] / 1000, 100 * model["accuracy"], s=55, marker=shape, color=colour, zorder=3
+            )
         floor = 100 * (parent["accuracy"] - max_drop)
         axes.axhline(floor, color=_BAD, linestyle=(0, (4, 3)), linewidth=1)
         _frame(axes)
         _label(axes, [(name, model) for name, _, model in models])
-        axes.annotate("allowed drop", (1, floor), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", color=_BAD)
+        axes.annotate(
+            "allowed drop", (1, floor), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", color=_BAD
+        )
         return _svg(figure, "Accuracy on holdout over gzip size of parent and variants")
 
 
@@ -67,7 +69,16 @@ def _label(axes, models: list[tuple[str, dict[str, Any]]]) -> None:
         x, y = model["gzip_bytes"] / 1000, 100 * model["accuracy"]
         above = min(y, above - _LABEL_GAP * (high - low))
         left = x > 0.75 * right
-        axes.annotate(name, (x, above), (-8 if left else 8, 0), "data", "offset points", va="center", ha="right" if left else "left", color=_INK)
+        axes.annotate(
+            name,
+            (x, above),
+            (-8 if left else 8, 0),
+            "data",
+            "offset points",
+            va="center",
+            ha="right" if left else "left",
+            color=_INK,
+        )
 
 
 def _svg(figure, label: str) -> Markup:

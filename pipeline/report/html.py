@@ -38,10 +38,11 @@ def outcome(record: dict[str, Any]) -> str:
         return f"{record['state'].capitalize()}: {record['error']}"
     if record["pushed"]:
         chosen = next(v for v in record["variants"] if v["recipe"] == record["pushed"]["recipe"])
+        epsilon, delta = record["privacy"]["epsilon"], record["privacy"]["delta"]
         return (
             f"Pushed {chosen['recipe']}: {_percent(chosen['accuracy'])} on holdout, {points(-chosen['drop'])} points "
-            f"against its parent, {kilobytes(chosen['gzip_bytes'])} gzip, ε\u00a0=\u00a0{record['privacy']['epsilon']:.2f} at "
-            f"δ\u00a0=\u00a0{number(record['privacy']['delta'])}."
+            f"against its parent, {kilobytes(chosen['gzip_bytes'])} gzip, ε\u00a0=\u00a0{epsilon:.2f} at "
+            f"δ\u00a0=\u00a0{number(delta)}."
         )
     return "Refused: no variant passed its gate, nothing was pushed."
 

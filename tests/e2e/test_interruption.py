@@ -37,7 +37,9 @@ def unpublished(root) -> list[str]:
     with sqlite3.connect(root / "metadata.sqlite") as connection:
         known = {str(id) for (id,) in connection.execute("SELECT id FROM Execution WHERE last_known_state IN (3, 5)")}
     outputs = [p for p in (root / "artifacts").glob("*/*/*") if p.parent.name != ".system"]
-    return [str(p) for p in outputs if p.name not in known and p.name not in ("executor_execution", "stateful_working_dir")]
+    return [
+        str(p) for p in outputs if p.name not in known and p.name not in ("executor_execution", "stateful_working_dir")
+    ]
 
 
 @pytest.mark.parametrize(

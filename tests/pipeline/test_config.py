@@ -46,7 +46,9 @@ def test_a_slip_is_one_line(override, says):
 
 
 def test_a_missing_role_is_named(tmp_path):
-    text = "name = 'x'\n[data]\nname='x'\nroot='.'\nschema='s'\nimage_shape=[1,1,1]\nclasses=['a','b']\npublic_source=''\n"
+    text = (
+        "name = 'x'\n[data]\nname='x'\nroot='.'\nschema='s'\nimage_shape=[1,1,1]\nclasses=['a','b']\npublic_source=''\n"
+    )
     (tmp_path / "c.toml").write_text(text + "[data.roles]\ntrain='a'\npublic='b'\nvalidation='c'\n")
     with pytest.raises(ConfigError, match="`data.roles.holdout` must be set"):
         load(str(tmp_path / "c.toml"))

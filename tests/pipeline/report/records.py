@@ -1,0 +1,52 @@
+"""A run record of two classes, for the tests of the page."""
+
+VARIANT = {
+    "recipe": "int8",
+    "accuracy": 0.8412,
+    "drop": 0.0021,
+    "bytes": 32100,
+    "gzip_bytes": 26600,
+    "latency_us": 68.0,
+    "sha256": "0" * 64,
+    "verdict": "pass",
+    "reasons": [],
+    "checks": [{"gate": "size", "verdict": "pass", "code": "size_within_limit", "sentence": "It is small."}],
+    "confusion": [[5, 1], [0, 6]],
+}
+RECORD = {
+    "run": "20260101-000000-abcd",
+    "config": "default",
+    "state": "pushed",
+    "exit_code": 0,
+    "started": "2026-01-01T00:00:00+00:00",
+    "seconds": 100.5,
+    "error": None,
+    "versions": {"lockgate": "0.1.0"},
+    "data": {
+        "name": "pets",
+        "span": 1,
+        "classes": ["cat", "dog"],
+        "public_source": "elsewhere",
+        "population": 12345,
+        "roles": {"train": {"examples": None, "pattern": "train/*"}, "holdout": {"examples": 8000, "pattern": "h/*"}},
+    },
+    "privacy": {"epsilon": 2.5, "delta": 1e-5, "statement": "It is private.\n\nNot all of it."},
+    "parent": {
+        "accuracy": 0.8433,
+        "bytes": 107000,
+        "gzip_bytes": 98000,
+        "latency_us": 20.0,
+        "confusion": [[5, 1], [0, 6]],
+    },
+    "max_drop": 0.01,
+    "variants": [VARIANT],
+    "pushed": {"recipe": "int8", "path": "p", "sha256": "0" * 64, "version": 1},
+    "nodes": [{"id": "DPTrainer", "state": "ran", "seconds": 40.0}],
+    "lineage": [
+        {"artifact": 3, "type": "Model", "node": "DPTrainer", "execution": 2, "inputs": []},
+        {"artifact": 7, "type": "Variant", "node": "Quantizer-int8", "execution": 5, "inputs": [2, 3]},
+        {"artifact": 8, "type": "Variant", "node": "Quantizer-prune+int8", "execution": 6, "inputs": [3]},
+        {"artifact": 9, "type": "PushedModel", "node": "Pusher", "execution": 7, "inputs": [7]},
+    ],
+    "settings": {"name": "default"},
+}
