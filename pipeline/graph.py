@@ -37,11 +37,13 @@ BEAM_ARGS = ["--runner=FnApiRunner", "--direct_num_workers=1"]
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger and the serving folder."""
+    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger, the journals of private training, and the
+    serving folder."""
 
     artifacts: Path
     metadata: Path
     ledger: Path
+    journals: Path
     serving: Path
 
 
@@ -72,6 +74,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         data=data,
         privacy=privacy,
         ledger=str(places.ledger),
+        journals=str(places.journals),
     )
     parent, statement = trainer.outputs["model"], trainer.outputs["statement"]
     baseline = Resolver(

@@ -120,6 +120,7 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
         artifacts=root / "artifacts",
         metadata=_database(root),
         ledger=root / "ledger.sqlite",
+        journals=root / "journals",
         serving=root / "serving" / config.name,
     )
 

@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, indices: np.ndarray) -> "Split":
+        """The examples at int64 [n] indices, in that order."""
+        return Split(images=self.images[indices], labels=self.labels[indices])
+
 
 def records(examples_uri: str, split: str) -> tf.data.Dataset:
     """The raw records of a split of a TFX Examples artifact, as parsed features, in a fixed order."""
@@ -48,16 +53,29 @@ def read_split(examples_uri: str, split: str, shape: tuple[int, ...], limit: int
     Raises:
         DataError: the split is empty.
     """
+    pieces = list(iterate_split(examples_uri, split, shape, limit))
+    return Split(
+        images=np.concatenate([piece.images for piece in pieces]),
+        labels=np.concatenate([piece.labels for piece in pieces]),
+    )
+
+
+def iterate_split(
+    examples_uri: str, split: str, shape: tuple[int, ...], limit: int | None = None
+) -> Iterator[Split]:
+    """The same in pieces of at most 1,024 examples, of which one is in memory at a time."""
     dataset = records(examples_uri, split).unbatch()
     if limit is not None:
         dataset = dataset.take(limit)
     dataset = dataset.map(
         lambda f: (decode(f["image"], shape), f["label"]), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    batches = list(dataset.batch(1024).as_numpy_iterator())
-    if not batches:
+    empty = True
+    for images, labels in dataset.batch(1024).as_numpy_iterator():
+        empty = False
+        yield Split(images=images, labels=labels)
+    if empty:
         raise DataError(f"split `{split}` must hold examples. It is empty")
-    return Split(images=np.concatenate([b[0] for b in batches]), labels=np.concatenate([b[1] for b in batches]))
 
 
 def decode(encoded: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:

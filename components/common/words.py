@@ -11,8 +11,9 @@ def number(value: float) -> str:
 
 
 def points(fraction: float) -> str:
-    """A difference of accuracies (a fraction) in points with its sign: −0.18; a real minus, which lines up with plus."""
-    return f"{100 * fraction:+.2f}".replace("-", "−")
+    """A difference of accuracies (a fraction) in points with its sign: −0.18, +0.06, 0.00."""
+    text = f"{100 * fraction:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
 def kilobytes(count: int) -> str:

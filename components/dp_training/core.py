@@ -1,23 +1,36 @@
-"""DP-SGD on arrays: Poisson sampling, clipped sums, one noise draw a step, division by the expected batch size."""
+"""DP-SGD: Poisson sampling, clipped sums, one noise draw a step, division by the expected batch size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from components.common.errors import ModelError
+from components.common.errors import Interrupted, ModelError
 from components.common.examples import Split
 from components.common.legacy_keras import keras
+from components.dp_training.augmentation import augmented
 from components.dp_training.config import TrainerConfig
+from components.dp_training.journal import Journal
 from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
+from components.dp_training.randomness import GaussianNoise, PoissonSampler, generator
 from components.privacy.accounting import Mechanism
+
+
+class Indexed(Protocol):
+    """Examples that can be read by index: `Split` in memory, `ScratchExamples` on disk."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: np.ndarray) -> Split: ...
 
 
 def train_privately(
     model: keras.Model,
-    private: Split,
+    private: Indexed,
     config: TrainerConfig,
     mechanism: Mechanism,
+    journal: Journal,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Trains `model` in place by DP-SGD (Abadi et al. 2016, arXiv:1607.00133, algorithm 1).
@@ -30,72 +43,125 @@ def train_privately(
         private: the training examples; reading them is charged by the caller.
         config: how to train.
         mechanism: the noise, the sampling probability and the number of steps that were reserved.
-        on_step: called with the number of steps executed so far, before each step touches the examples.
+        journal: counts the steps, and holds the state that an earlier, killed process of the same run had reached.
+        on_step: called with the number of steps begun so far, before each step touches the examples.
 
     Raises:
         ModelError: the model mixes examples, or its weights are no longer finite.
     """
     check_trainable_privately(model)
-    sums = [tf.Variable(tf.zeros_like(v)) for v in model.trainable_variables]
-    averages = [tf.Variable(v) for v in model.trainable_variables]
-    add, step = _compiled(model, config, mechanism, sums, averages)
-    sampler = np.random.default_rng()
-    for executed in range(mechanism.steps):
-        on_step(executed + 1)
-        sampled = np.flatnonzero(sampler.random(len(private)) < mechanism.sampling_probability)
-        for images, labels, present in _physical_batches(private, sampled, config.physical_batch_size):
-            add(images, labels, present)
-        step(tf.constant(executed, tf.float32))
-    if config.ema:
-        for variable, average in zip(model.trainable_variables, averages, strict=True):
-            variable.assign(average)
-    if not all(np.all(np.isfinite(w)) for w in model.get_weights()):
-        raise ModelError("private training must end with finite weights. Lower trainer.learning_rate")
+    training = _Training(model, config, mechanism)
+    saved = journal.load()
+    if saved is not None:
+        training.restore(saved)
+    sampler = PoissonSampler(mechanism.sampling_probability, config.insecure_fixed_seed)
+    try:
+        while journal.executed < mechanism.steps:
+            journal.begin_step()
+            on_step(journal.executed)
+            training.step(private, sampler.draw(len(private)), journal.executed)
+            if journal.is_due():
+                journal.save(training.state())
+    except Interrupted:
+        journal.save(training.state())
+        raise
+    journal.save(training.state())
+    training.finish()
 
 
-def _compiled(
-    model: keras.Model,
-    config: TrainerConfig,
-    mechanism: Mechanism,
-    sums: list[tf.Variable],
-    averages: list[tf.Variable],
-) -> tuple[Callable, Callable]:
-    """The two graphs of a step: add a physical batch to `sums`; noise them, move the weights, reset them."""
-    noise = tf.random.Generator.from_non_deterministic_state()
-    optimizer = keras.optimizers.legacy.SGD(config.learning_rate, momentum=config.momentum)
-    stddev = mechanism.noise_multiplier * config.l2_norm_clip
+class _Training:
+    """The model with its optimizer, its moving average and the sum of the step in hand."""
 
-    @tf.function
-    def add(images, labels, present):
-        inputs = tf.cast(images, tf.float32) / 255.0
-        clipped = clipped_gradient_sum(model, inputs, labels, present, config.l2_norm_clip)
-        for total, gradient in zip(sums, clipped, strict=True):
-            total.assign_add(gradient)
+    def __init__(self, model: keras.Model, config: TrainerConfig, mechanism: Mechanism):
+        self._model, self._config = model, config
+        self._optimizer = _optimizer(config, mechanism.steps)
+        self._optimizer._create_all_weights(model.trainable_variables)
+        self._averages = [tf.Variable(v) for v in model.trainable_variables]
+        self._sums = [tf.Variable(tf.zeros_like(v), trainable=False) for v in model.trainable_variables]
+        seed = config.insecure_fixed_seed
+        self._noise = GaussianNoise(mechanism.noise_multiplier * config.l2_norm_clip, seed)
+        self._augmenting = generator(seed)
+        images = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
+        self._add = tf.function(self._add_clipped, input_signature=[images, tf.TensorSpec([None], tf.int64)])
+        self._move = tf.function(self._apply_noised, input_signature=[tf.TensorSpec([], tf.int64)])
 
-    @tf.function
-    def step(executed):
-        noised = [(s + noise.normal(s.shape, stddev=stddev)) / config.expected_batch_size for s in sums]
-        optimizer.apply_gradients(zip(noised, model.trainable_variables, strict=True))
-        decay = tf.minimum(config.ema, (1.0 + executed) / (10.0 + executed))
-        for total, average, variable in zip(sums, averages, model.trainable_variables, strict=True):
+    def step(self, private: Indexed, sampled: np.ndarray, number: int) -> None:
+        """One step on the sampled examples; an empty sample is a step of noise alone. number: of this step, from 1."""
+        pieces = -(-len(sampled) // self._config.physical_batch_size)
+        for indices in np.array_split(sampled, pieces) if pieces else []:
+            batch = private.take(indices)
+            copies = self._config.augmentation_multiplicity
+            images = augmented(batch.images, self._config.augmentations, copies, self._augmenting)
+            self._accumulate(images, batch.labels)
+        if not self._move(tf.constant(number, tf.int64)):
+            raise ModelError("private training must keep finite weights. Lower trainer.learning_rate")
+
+    def _accumulate(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Adds examples to the sum. One whose gradient is not finite, which no clip bounds, adds nothing: it is found by
+        halving, so that what an example adds depends on itself alone."""
+        if self._add(tf.constant(images), tf.constant(labels)) or len(labels) == 1:
+            return
+        half, copies = len(labels) // 2, len(images) // len(labels)
+        self._accumulate(images[: half * copies], labels[:half])
+        self._accumulate(images[half * copies :], labels[half:])
+
+    def state(self) -> list[np.ndarray]:
+        """Weights, optimizer state and averages: outputs of the mechanism, and nothing else."""
+        return [v.numpy() for v in self._variables()]
+
+    def restore(self, state: list[np.ndarray]) -> None:
+        """Takes up what `state` gave."""
+        for variable, value in zip(self._variables(), state, strict=True):
+            variable.assign(value)
+
+    def finish(self) -> None:
+        """Leaves the moving average in the model, if there is one."""
+        if self._config.ema:
+            for variable, average in zip(self._model.trainable_variables, self._averages, strict=True):
+                variable.assign(average)
+
+    def _variables(self) -> list[tf.Variable]:
+        return [*self._model.trainable_variables, *self._optimizer.variables(), *self._averages]
+
+    def _add_clipped(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Adds one physical batch's clipped gradients to the sums if they are finite; returns whether, a bool."""
+        inputs, present = tf.cast(images, tf.float32) / 255.0, tf.ones(tf.shape(labels))
+        clipped = clipped_gradient_sum(self._model, inputs, labels, present, self._config.l2_norm_clip)
+        finite = _all_finite(clipped)
+        for total, gradient in zip(self._sums, clipped, strict=True):
+            total.assign_add(tf.math.multiply_no_nan(gradient, tf.cast(finite, tf.float32)))
+        return finite
+
+    def _apply_noised(self, number: tf.Tensor) -> tf.Tensor:
+        """Noises the sums with one draw, divides by the expected batch size, moves the weights, resets the sums.
+
+        Returns:
+            Whether all weights are finite, a bool.
+        """
+        sizes = [s.shape.num_elements() for s in self._sums]
+        noise = tf.split(self._noise.draw(sum(sizes)), sizes)
+        batch = float(self._config.expected_batch_size)
+        noised = [(s + tf.reshape(n, s.shape)) / batch for s, n in zip(self._sums, noise, strict=True)]
+        self._optimizer.iterations.assign(number - 1)
+        self._optimizer.apply_gradients(zip(noised, self._model.trainable_variables, strict=True))
+        executed = tf.cast(number, tf.float32)
+        decay = tf.minimum(self._config.ema, executed / (9.0 + executed))
+        for total, average, variable in zip(self._sums, self._averages, self._model.trainable_variables, strict=True):
             average.assign(decay * average + (1.0 - decay) * variable)
             total.assign(tf.zeros_like(total))
+        return _all_finite(self._model.trainable_variables)
 
-    return add, step
+
+def _all_finite(tensors: list[tf.Tensor]) -> tf.Tensor:
+    return tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(t)) for t in tensors]))
 
 
-def _physical_batches(private: Split, sampled: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Cuts a sample into batches of exactly `size`, padded with absent examples; none for an empty sample.
-
-    Yields:
-        uint8 images [size, height, width, channels], int64 labels [size], float32 presence [size].
-    """
-    for start in range(0, len(sampled), size):
-        chosen = sampled[start : start + size]
-        images = np.zeros((size, *private.images.shape[1:]), np.uint8)
-        labels = np.zeros(size, np.int64)
-        present = np.zeros(size, np.float32)
-        images[: len(chosen)] = private.images[chosen]
-        labels[: len(chosen)] = private.labels[chosen]
-        present[: len(chosen)] = 1.0
-        yield images, labels, present
+def _optimizer(config: TrainerConfig, steps: int) -> keras.optimizers.legacy.Optimizer:
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    if config.schedule == "linear":
+        rate = keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, end_learning_rate=0.0)
+    if config.optimizer == "adam":
+        return keras.optimizers.legacy.Adam(rate)
+    return keras.optimizers.legacy.SGD(rate, momentum=config.momentum)

@@ -5,6 +5,7 @@ example. Everything rests on dp_accounting's Rényi accountant (Mironov 2017, ar
 Zhang 2019, arXiv:1908.10530), because the ledger composes runs whose parameters were chosen after earlier ones.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,6 +29,10 @@ class Mechanism:
     noise_multiplier: float
     sampling_probability: float
     steps: int
+
+    def first(self, steps: int) -> "Mechanism":
+        """The same mechanism cut to its first steps."""
+        return dataclasses.replace(self, steps=steps)
 
     def event(self) -> dp_accounting.DpEvent:
         """The mechanism as a dp_accounting event."""

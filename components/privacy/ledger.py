@@ -83,6 +83,11 @@ class Ledger:
             values = dict(span=span, run=run, settled=False, made=_now(), **_columns(mechanism))
             return connection.execute(_charges.insert().values(values)).inserted_primary_key[0], together
 
+    def charge_of(self, span: str, run: str) -> int | None:
+        """The id of the newest charge of a run on a span, None if there is none."""
+        mine = [c.id for c in self.charges(span) if c.run == run]
+        return mine[-1] if mine else None
+
     def settle(self, charge: int, executed_steps: int) -> None:
         """Closes a reservation with the number of steps that were executed, at most those reserved."""
         with self._transaction() as connection:
@@ -138,11 +143,11 @@ def _read(connection: sa.Connection, span: str) -> list[Charge]:
 
 
 def _columns(mechanism: Mechanism) -> dict[str, float | int]:
-    return dict(
-        noise_multiplier=mechanism.noise_multiplier,
-        sampling_probability=mechanism.sampling_probability,
-        steps=mechanism.steps,
-    )
+    return {
+        "noise_multiplier": mechanism.noise_multiplier,
+        "sampling_probability": mechanism.sampling_probability,
+        "steps": mechanism.steps,
+    }
 
 
 def _now() -> str:

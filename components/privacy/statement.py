@@ -14,9 +14,10 @@ from components.privacy.accounting import Mechanism
 class Statement:
     """What is promised about one trained model.
 
-    epsilon: what the ledger composed for every run that touched the span, this one included, at `delta`; run_epsilon:
-    this run alone. span: the ledger's name of it. population, l2_norm_clip: as declared. public_source: where the
-    public split came from. charge: id of the ledger's entry.
+    epsilon: what the ledger composed for every run that touched the span, this one included, at `delta`, infinite where
+    nothing can be promised; run_epsilon: this run alone. span: the ledger's name of it. population, l2_norm_clip: as
+    declared. public_source: where the public split came from. charge: id of the ledger's entry. insecure: whether
+    sampling and noise came from a fixed seed.
     """
 
     span: str
@@ -29,38 +30,55 @@ class Statement:
     population: int
     public_source: str
     pretrained: bool
+    insecure: bool = False
     adjacency: str = "add or remove one example"
     accountant: str = "RDP"
 
     def in_words(self) -> str:
         """The promise, and what it does not cover, in a few paragraphs of plain English."""
+        paragraphs = [self._promise(), self._mechanism(), self._exclusions()]
+        if self.delta > 1 / self.population:
+            paragraphs.append(
+                f"Warning: δ = {number(self.delta)} is above 1/N = {number(1 / self.population)}; a mechanism that "
+                "publishes one record at random would satisfy it."
+            )
+        return "\n\n".join(paragraphs)
+
+    def _promise(self) -> str:
+        if self.insecure:
+            return (
+                "Nothing is promised: the noise came from a fixed seed (trainer.insecure_fixed_seed), and whoever "
+                "knows the seed can take it away. ε is infinite."
+            )
+        promise = (
+            f"The model satisfies (ε = {self.epsilon:.3f}, δ = {number(self.delta)})-differential privacy for adding "
+            f"or removing one training example of {self.span}."
+        )
+        if self.epsilon == self.run_epsilon:
+            return promise
+        return (
+            f"{promise} This run alone spent ε = {self.run_epsilon:.3f}; the rest was spent by other runs on the span."
+        )
+
+    def _mechanism(self) -> str:
         m = self.mechanism
         start = "on weights pretrained on the public split" if self.pretrained else "from scratch"
-        more = (
-            ""
-            if self.epsilon == self.run_epsilon
-            else f" This run alone spent ε = {self.run_epsilon:.3f}; the rest was spent by earlier runs on the span."
-        )
-        warning = (
-            ""
-            if self.delta <= 1 / self.population
-            else f"\n\nWarning: δ = {number(self.delta)} is above 1/N = {number(1 / self.population)}; a mechanism that publishes "
-            "one record at random would satisfy it."
-        )
+        secrecy = "" if self.insecure else " Which examples were sampled, and the noise, are kept nowhere."
         return (
-            f"The model satisfies (ε = {self.epsilon:.3f}, δ = {number(self.delta)})-differential privacy for adding or "
-            f"removing one training example of {self.span}.{more}\n\n"
-            f"It was trained {start} by DP-SGD: {m.steps} steps, each on a Poisson sample that every example enters "
-            f"with probability {m.sampling_probability:.6g}, per-example gradients clipped to an l2 norm of "
-            f"{number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm on their sum. ε is "
-            f"computed by dp_accounting ({self.accountant}) for the steps that were executed. Which examples were "
-            "sampled, and the noise, are kept nowhere. Compression reads the weights and the public split only, so "
-            "it is post-processing and costs nothing.\n\n"
-            "Not covered: the public split "
-            f"({self.public_source}), the validation and holdout splits and every figure measured on them, the "
-            "choice of hyper-parameters, the structural check that names records it refuses, the declared number of "
-            f"training examples ({number(self.population)}), and the rounding of noise to floating-point numbers. If one "
-            f"person has several examples, the promise for that person is weaker.{warning}"
+            f"It was trained {start} by DP-SGD: {number(m.steps)} steps, each on a Poisson sample that every example "
+            f"enters with probability {m.sampling_probability:.6g}, per-example gradients clipped to an l2 norm of "
+            f"{number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm on their sum. ε "
+            f"is computed by dp_accounting ({self.accountant}) for the steps that were executed, those that a crash lost "
+            f"included.{secrecy} Compression reads the weights and the public split only, so it is post-processing and "
+            "costs nothing."
+        )
+
+    def _exclusions(self) -> str:
+        return (
+            f"Not covered: the public split ({self.public_source}), the validation and holdout splits and every figure "
+            "measured on them, the choice of hyper-parameters, the structural check that names records it refuses, the "
+            f"declared number of training examples ({number(self.population)}), and the rounding of noise to "
+            "floating-point numbers. If one person has several examples, the promise for that person is weaker."
         )
 
     def save(self, folder: str) -> None:

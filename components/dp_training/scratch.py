@@ -1,0 +1,50 @@
+"""Private examples read by index, from a file that nobody else can open and that goes with the process."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from components.common.examples import Split
+
+
+class ScratchExamples:
+    """Decoded examples in an unnamed file: it has no name in any folder, so it is gone when the process is, however
+    that ends. Memory does not grow with the number of examples.
+
+    Args:
+        batches: the examples in order, in pieces.
+        image_shape: (height, width, channels).
+        folder: on whose file system the file lies; `image bytes + 8` bytes an example.
+    """
+
+    def __init__(self, batches: Iterator[Split], image_shape: tuple[int, ...], folder: str):
+        self._shape = tuple(image_shape)
+        self._record = np.dtype([("label", "<i8"), ("image", np.uint8, self._shape)])
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by close(), mode 0600
+        self._count = 0
+        for batch in batches:
+            rows = np.empty(len(batch), self._record)
+            rows["label"], rows["image"] = batch.labels, batch.images
+            self._file.write(rows.tobytes())
+            self._count += len(batch)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, indices: np.ndarray) -> Split:
+        """The examples at int64 [n] indices, in that order."""
+        size, descriptor = self._record.itemsize, self._file.fileno()
+        rows = np.frombuffer(b"".join(os.pread(descriptor, size, int(i) * size) for i in indices), self._record)
+        return Split(images=rows["image"].reshape(-1, *self._shape), labels=rows["label"].astype(np.int64))
+
+    def close(self) -> None:
+        """Gives the file back; it is then gone."""
+        self._file.close()
+
+    def __enter__(self) -> "ScratchExamples":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
