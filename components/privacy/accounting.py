@@ -1,8 +1,8 @@
 """Accounting: from a target ε to the noise that reaches it, and from executed steps to the ε they cost.
 
 The mechanism is the Gaussian mechanism on a Poisson sample, composed over steps; adjacency is adding or removing one
-example. Everything rests on dp_accounting's Rényi accountant (Mironov 2017, arXiv:1702.07476; Mironov, Talwar and
-Zhang 2019, arXiv:1908.10530), because the ledger composes runs whose parameters were chosen after earlier ones.
+example. What a ledger keeps rests on dp_accounting's Rényi accountant (Mironov 2017, arXiv:1702.07476; Mironov, Talwar
+and Zhang 2019, arXiv:1908.10530), because it composes runs whose parameters were chosen after earlier ones.
 """
 
 import dataclasses
@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import dp_accounting
-from dp_accounting import rdp
+from dp_accounting import pld, rdp
 
 from components.common.errors import ConfigError
+from components.common.words import number
 
 ORDERS = tuple([1 + i / 10 for i in range(1, 100)] + list(range(11, 64)) + [80, 96, 128, 192, 256, 384, 512])
 _NOISE_RANGE = (0.2, 1000.0)
@@ -41,19 +42,33 @@ class Mechanism:
         return dp_accounting.SelfComposedDpEvent(sampled, self.steps)
 
 
-def epsilon_of(mechanisms: Iterable[Mechanism], delta: float) -> float:
-    """ε at `delta` of all mechanisms together, by Rényi composition (Mironov 2017, proposition 1) over `ORDERS`."""
-    accountant = rdp.RdpAccountant(ORDERS)
-    executed = False
-    for mechanism in mechanisms:
-        if mechanism.steps:
-            accountant.compose(mechanism.event())
-            executed = True
-    return float(accountant.get_epsilon(delta)) if executed else 0.0
+def epsilon_of(mechanisms: Iterable[Mechanism], delta: float, accountant: str = "RDP") -> float:
+    """ε at `delta` of all mechanisms together.
+
+    Args:
+        mechanisms: what was executed.
+        delta: in (0, 1).
+        accountant: "RDP" composes over `ORDERS` (Mironov 2017, proposition 1) and may be used whatever the parameters
+            depended on; "PLD" (Doroshenko et al. 2022, arXiv:2207.04380) is tighter, and true only where every
+            noise multiplier, sampling probability and number of steps was fixed before the first one was executed.
+    """
+    executed = [m.event() for m in mechanisms if m.steps]
+    if not executed:
+        return 0.0
+    book = _ACCOUNTANTS[accountant]()
+    for event in executed:
+        book.compose(event)
+    return float(book.get_epsilon(delta))
 
 
-def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: float, steps: int) -> float:
-    """The smallest noise multiplier whose run costs at most `epsilon` at `delta`.
+def noise_multiplier_for(
+    epsilon: float, delta: float, sampling_probability: float, steps: int, accountant: str = "RDP"
+) -> float:
+    """The smallest noise multiplier, to four digits, whose run costs at most `epsilon` at `delta`.
+
+    Args:
+        accountant: as in `epsilon_of`. A run that draws on a ledger needs "RDP": calibrated by "PLD" it would be
+            charged more than its target.
 
     Raises:
         ConfigError: no noise multiplier below 1000 reaches `epsilon`.
@@ -63,15 +78,18 @@ def noise_multiplier_for(epsilon: float, delta: float, sampling_probability: flo
         mechanism = Mechanism(
             noise_multiplier=noise_multiplier, sampling_probability=sampling_probability, steps=steps
         )
-        return epsilon_of([mechanism], delta)
+        return epsilon_of([mechanism], delta, accountant)
 
     low, high = _NOISE_RANGE
     if cost(high) > epsilon:
         raise ConfigError(
-            f"`privacy.epsilon` must be reachable: {steps} steps cost at least {cost(high):.3g} at delta={delta:g}. "
-            f"Received: privacy.epsilon={epsilon!r}"
+            f"`privacy.epsilon` must be reachable: {steps} steps cost at least {cost(high):.3g} at "
+            f"delta={number(delta)}. Received: privacy.epsilon={epsilon!r}"
         )
     while high - low > 1e-4 * low:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if cost(middle) <= epsilon else (middle, high)
     return high
+
+
+_ACCOUNTANTS = {"RDP": lambda: rdp.RdpAccountant(ORDERS), "PLD": pld.PLDAccountant}
