@@ -111,8 +111,11 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 def _scalar(hint: Any, value: Any, name: str) -> Any:
     if hint is Any:
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"`{name}` must be a number below 1.8e308. Received: an integer above it") from None
     if type(value) is not hint:
         words = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
         raise ConfigError(f"`{name}` must be {words[hint]}. Received: {name}={value!r}")
