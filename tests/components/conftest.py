@@ -25,7 +25,7 @@ def make_model():
         return keras.Sequential(
             [
                 layers.Input(SHAPE, name="image"),
-                layers.Conv2D(4, 3, strides=2, activation="relu", name="conv"),
+                layers.Conv2D(4, 3, strides=2, activation="tanh", name="conv"),
                 layers.Flatten(name="flatten"),
                 layers.Dense(8, activation="tanh", name="dense"),
                 layers.Dense(CLASSES, name="logits"),
