@@ -21,7 +21,7 @@ def require(condition: bool, name: str, must: str, received: Any) -> None:
 def require_fraction(name: str, value: float, *, low_open: bool = False, high_open: bool = False) -> None:
     """Requires `value` to lie in [0, 1], with either end left out on request."""
     left, right = "(" if low_open else "[", ")" if high_open else "]"
-    inside = (0 < value if low_open else 0 <= value) and (value < 1 if high_open else value <= 1)
+    inside = (value > 0 if low_open else value >= 0) and (value < 1 if high_open else value <= 1)
     require(inside, name, f"be in {left}0, 1{right}", value)
 
 

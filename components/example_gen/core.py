@@ -106,7 +106,8 @@ def raise_if_refused(by_split: dict[str, list[str]]) -> None:
     if total:
         shown = [f"{split}/{line}" for split, lines in by_split.items() for line in lines][:_SHOWN]
         more = f" … and {total - len(shown)} more" if total > len(shown) else ""
-        raise DataError(f"every record must decode, have the schema's shape and a known label. Refused: {'; '.join(shown)}{more}")
+        must = "every record must decode, have the schema's shape and a known label"
+        raise DataError(f"{must}. Refused: {'; '.join(shown)}{more}")
 
 
 def _image_problem(encoded: bytes | None, shape: tuple[int, ...]) -> str | None:
@@ -132,7 +133,7 @@ def _image_problem(encoded: bytes | None, shape: tuple[int, ...]) -> str | None:
 
 
 def _raise_if_shared(files: dict[str, list[Path]]) -> None:
-    """Refuses a file that two roles name: what is private would be read as public, or what was trained on would judge."""
+    """Refuses a file that two roles name: private examples would be read as public, or training ones would judge."""
     owners: dict[Path, str] = {}
     for role, paths in files.items():
         for path in paths:
@@ -146,7 +147,7 @@ def _spans(root: Path, pattern: str) -> list[int]:
     if "{SPAN}" not in pattern:
         return [0]
     before, after = pattern.split("{SPAN}", 1)
-    folder = re.compile(re.escape(before) + r"(0|[1-9]\d*)" + fnmatch.translate(after))  # as {SPAN} is written: no zeros
+    folder = re.compile(re.escape(before) + r"(0|[1-9]\d*)" + fnmatch.translate(after))  # {SPAN} has no zeros before
     found = set()
     for path in glob.glob(os.path.join(glob.escape(str(root)), f"{before}*{after}")):
         match = folder.match(os.path.relpath(path, root))

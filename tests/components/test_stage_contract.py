@@ -19,7 +19,7 @@ from components.pruning.core import prune
 from components.quantization.core import convert
 from pipeline.config import STAGES
 
-TUNED = dict(epochs=2, learning_rate=0.01)
+TUNED = {"epochs": 2, "learning_rate": 0.01}
 
 
 def _int8(model, public):
@@ -46,7 +46,9 @@ def _pruned(**settings):
 
 
 def _clustered(**settings):
-    return lambda model, public: cluster(model, ClusterConfig(**settings), public if settings.get("epochs") else None)[0]
+    return lambda model, public: cluster(model, ClusterConfig(**settings), public if settings.get("epochs") else None)[
+        0
+    ]
 
 
 CASES = {

@@ -46,7 +46,11 @@ def test_a_missing_and_an_empty_split_are_one_line(uri, split, says):
 def test_features_that_are_missing_come_as_empty_and_minus_one(tmp_path, example, write_split):
     write_split(tmp_path, "train", [example(None, None), example(b"x", 3, "k")])
     (batch,) = records(str(tmp_path), "train").as_numpy_iterator()
-    assert (batch["id"].tolist(), batch["image"].tolist(), batch["label"].tolist()) == ([b"", b"k"], [b"", b"x"], [-1, 3])
+    assert (batch["id"].tolist(), batch["image"].tolist(), batch["label"].tolist()) == (
+        [b"", b"k"],
+        [b"", b"x"],
+        [-1, 3],
+    )
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,10 @@ def test_values_defaults_and_nesting():
         ({"inner": {"rate": 1.5}}, "`top.inner.rate` must be in (0, 1]. Received: top.inner.rate=1.5"),
         ({"inner": {"rate": math.nan}}, "`top.inner.rate` must be in (0, 1]. Received: top.inner.rate=nan"),
         ({"inner": {"rate": False}}, "`top.inner.rate` must be a number. Received: top.inner.rate=False"),
-        ({"inners": [{"rate": 0.5}, {"rate": 7}]}, "`top.inners[1].rate` must be in (0, 1]. Received: top.inners[1].rate=7.0"),
+        (
+            {"inners": [{"rate": 0.5}, {"rate": 7}]},
+            "`top.inners[1].rate` must be in (0, 1]. Received: top.inners[1].rate=7.0",
+        ),
         ({"speed": 1}, "`top.speed` is not a setting. Known here: count, inner, inners, name, on, shape, table"),
     ],
 )

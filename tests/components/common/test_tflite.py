@@ -75,7 +75,9 @@ def test_the_weight_tensors_of_the_file_are_the_models_kernels(files, model, mod
     dense = next(c for c in found if c.values.size == 800)
     assert dense.sparsity() >= 0.6 - 1e-9
     if mode == "float32":
-        np.testing.assert_array_equal(np.sort(dense.values.ravel()), np.sort(model.get_layer("dense").kernel.numpy().ravel()))
+        np.testing.assert_array_equal(
+            np.sort(dense.values.ravel()), np.sort(model.get_layer("dense").kernel.numpy().ravel())
+        )
         assert dense.sparsity() == pytest.approx(0.6)
         assert dense.distinct() == len(np.unique(model.get_layer("dense").kernel))
 
@@ -96,9 +98,13 @@ def test_distinct_values_are_counted_where_they_share_a_scale():
 def test_sizes_are_those_of_the_bytes_and_the_same_each_time():
     content = b"lockgate" * 1000
     found = sizes(content)
-    assert found == sizes(bytes(content)) == {
-        "bytes": 8000,
-        "gzip_bytes": len(gzip.compress(content, 9, mtime=12345)),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+    assert (
+        found
+        == sizes(bytes(content))
+        == {
+            "bytes": 8000,
+            "gzip_bytes": len(gzip.compress(content, 9, mtime=12345)),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    )
     assert found["gzip_bytes"] < 100

@@ -104,7 +104,9 @@ def test_good_records_are_counted_by_role(check):
 
 def test_every_role_is_checked_and_an_unnamed_record_goes_by_its_position(check, example, encode, public, tmp_path):
     with pytest.raises(DataError) as caught:
-        check(train=example(b"junk", 1), holdout=example(encode(public.images[0]), 7, "z"), public=example(None, 1, "y"))
+        check(
+            train=example(b"junk", 1), holdout=example(encode(public.images[0]), 7, "z"), public=example(None, 1, "y")
+        )
     assert str(caught.value).endswith(
         "Refused: train/record 4: the image cannot be decoded; public/y: there is no image; "
         "holdout/z: label 7 is not in [0, 2]"

@@ -6,9 +6,15 @@ from components.common.errors import ConfigError
 from components.example_gen.config import DataConfig, RolesConfig
 
 ROLES = {role: f"span-{{SPAN}}/{role}/*" for role in ("train", "public", "validation", "holdout")}
-GOOD = dict(
-    name="d", root="r", schema="s", roles=RolesConfig(**ROLES), image_shape=(4, 4, 1), classes=("a", "b"), public_source=""
-)
+GOOD = {
+    "name": "d",
+    "root": "r",
+    "schema": "s",
+    "roles": RolesConfig(**ROLES),
+    "image_shape": (4, 4, 1),
+    "classes": ("a", "b"),
+    "public_source": "",
+}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,10 @@ def test_without_a_placeholder_the_span_is_0(root):
         (lambda root: config(root / "nowhere"), "^`data.root` must be a folder that exists. Received: data.root="),
         (lambda root: config(root, span=3), r"must hold span 3 .* Found: \[1, 2, 10\]$"),
         (lambda root: config(root, train="part-{SPAN}/*"), r"must hold a span .* Found: \[\]$"),
-        (lambda root: config(root, public="span-{SPAN}/public/*.gz"), "^role `public` must have files. Nothing matches"),
+        (
+            lambda root: config(root, public="span-{SPAN}/public/*.gz"),
+            "^role `public` must have files. Nothing matches",
+        ),
         (lambda root: config(root, public="span-{SPAN}/public"), "^role `public` must have files. Nothing matches"),
         (
             lambda root: config(root, public="span-{SPAN}/train/a*"),
@@ -109,7 +112,9 @@ def test_a_file_that_ends_anywhere_inside_a_record_is_refused(whole, tmp_path):
         if size in boundaries:
             assert check_framing(cut) == sorted(boundaries).index(size) + 1
         else:
-            with pytest.raises(DataError, match=f"cut off or damaged after record {sum(size > b for b in boundaries)}$"):
+            with pytest.raises(
+                DataError, match=f"cut off or damaged after record {sum(size > b for b in boundaries)}$"
+            ):
                 check_framing(cut)
 
 
@@ -150,7 +155,11 @@ def test_a_label_outside_is_refused_by_key(good, label):
 
 @pytest.mark.parametrize(
     ("shape", "says"),
-    [((11, 12, 1), "12x12x1, not 11x12x1"), ((12, 13, 1), "12x12x1, not 12x13x1"), ((12, 12, 3), "12x12x1, not 12x12x3")],
+    [
+        ((11, 12, 1), "12x12x1, not 11x12x1"),
+        ((12, 13, 1), "12x12x1, not 12x13x1"),
+        ((12, 12, 3), "12x12x1, not 12x12x3"),
+    ],
 )
 def test_another_size_is_refused(good, shape, says):
     assert sentences(Record(key="k", image=good, label=1), shape=shape) == [f"k: the image is {says}"]
@@ -169,7 +178,9 @@ def test_a_missing_image_is_refused(image):
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP"])
 def test_a_format_that_training_cannot_decode_is_refused(encode, public, kind):
-    assert sentences(Record(key="k", image=encode(public.images[0], kind), label=1)) == ["k: the image cannot be decoded"]
+    assert sentences(Record(key="k", image=encode(public.images[0], kind), label=1)) == [
+        "k: the image cannot be decoded"
+    ]
 
 
 def test_only_the_refused_records_are_named_and_in_order(good):
@@ -199,9 +210,13 @@ def test_nothing_refused_raises_nothing():
 
 def test_the_first_five_are_named_with_their_split_and_the_rest_counted():
     with pytest.raises(DataError) as caught:
-        raise_if_refused({"train": [f"k{i}: bad" for i in range(4)], "public": [], "holdout": ["a: bad", "b: bad", "c: bad"]})
+        raise_if_refused(
+            {"train": [f"k{i}: bad" for i in range(4)], "public": [], "holdout": ["a: bad", "b: bad", "c: bad"]}
+        )
     says = str(caught.value)
-    assert says.endswith("Refused: train/k0: bad; train/k1: bad; train/k2: bad; train/k3: bad; holdout/a: bad … and 2 more")
+    assert says.endswith(
+        "Refused: train/k0: bad; train/k1: bad; train/k2: bad; train/k3: bad; holdout/a: bad … and 2 more"
+    )
     assert "\n" not in says
 
 

@@ -31,10 +31,10 @@ def run(artifact, execute, tmp_path):
             Path(selection.uri, "verdict.json").write_text(json.dumps(verdict))
         statement = artifact(PrivacyStatement, "statement")
         mechanism = Mechanism(noise_multiplier=1.0, sampling_probability=0.1, steps=3)
-        figures = dict(epsilon=2.5, run_epsilon=2.5, delta=1e-5, l2_norm_clip=1.0, population=100)
-        Statement(
-            span="d/span-1", charge=1, mechanism=mechanism, public_source="p", pretrained=False, **figures
-        ).save(statement.uri)
+        figures = {"epsilon": 2.5, "run_epsilon": 2.5, "delta": 1e-5, "l2_norm_clip": 1.0, "population": 100}
+        Statement(span="d/span-1", charge=1, mechanism=mechanism, public_source="p", pretrained=False, **figures).save(
+            statement.uri
+        )
         output = artifact(standard_artifacts.PushedModel, "pushed")
         inputs = {"selection": selection, "statement": statement}
         execute(Pusher, inputs, {"pushed": output}, serving=str(tmp_path / "serving"))

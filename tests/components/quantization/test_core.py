@@ -49,7 +49,9 @@ def test_only_int8_and_dynamic_store_int8_weights(files):
     assert structure(TFLiteModel(files["float16"]))["int8"] is False
 
 
-@pytest.mark.parametrize(("mode", "tolerance"), [("float32", 1e-5), ("float16", 5e-3), ("dynamic", 5e-2), ("int8", 5e-2)])
+@pytest.mark.parametrize(
+    ("mode", "tolerance"), [("float32", 1e-5), ("float16", 5e-3), ("dynamic", 5e-2), ("int8", 5e-2)]
+)
 def test_every_mode_scores_close_to_the_model(files, model, public, mode, tolerance):
     expected = model.predict(scaled(public.images), verbose=0)
     found = TFLiteModel(files[mode]).scores(scaled(public.images))
