@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,24 @@ def records(examples_uri: str, split: str) -> tf.data.Dataset:
     return dataset.batch(1024).map(lambda serialized: tf.io.parse_example(serialized, FEATURES))
 
 
+@contextmanager
+def readable(split: str) -> Iterator[None]:
+    """Turns what TensorFlow raises on damaged records into one line. TensorFlow's own words are dropped, because they
+    quote the record, which may be private.
+
+    Raises:
+        DataError: a file is cut off or corrupted, a record is no tf.train.Example, a feature has another type, or an
+            image has another shape or cannot be decoded.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
+        raise DataError(
+            f"split `{split}` must hold tf.train.Examples with an encoded `image` of the configured shape and one "
+            "integer `label`, in whole TFRecord files. At least one record is damaged or is something else"
+        ) from None
+
+
 def read_split(examples_uri: str, split: str, shape: tuple[int, ...], limit: int | None = None) -> Split:
     """Reads and decodes a split. The caller answers for the read being charged where the split is private.
 
@@ -51,7 +70,7 @@ def read_split(examples_uri: str, split: str, shape: tuple[int, ...], limit: int
         limit: at most so many examples, the first ones.
 
     Raises:
-        DataError: the split is empty.
+        DataError: the split is missing, empty or not `readable`.
     """
     pieces = list(iterate_split(examples_uri, split, shape, limit))
     return Split(
@@ -71,9 +90,10 @@ def iterate_split(
         lambda f: (decode(f["image"], shape), f["label"]), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     empty = True
-    for images, labels in dataset.batch(1024).as_numpy_iterator():
-        empty = False
-        yield Split(images=images, labels=labels)
+    with readable(split):
+        for images, labels in dataset.batch(1024).as_numpy_iterator():
+            empty = False
+            yield Split(images=images, labels=labels)
     if empty:
         raise DataError(f"split `{split}` must hold examples. It is empty")
 

@@ -21,7 +21,7 @@ def require(condition: bool, name: str, must: str, received: Any) -> None:
 def require_fraction(name: str, value: float, *, low_open: bool = False, high_open: bool = False) -> None:
     """Requires `value` to lie in [0, 1], with either end left out on request."""
     left, right = "(" if low_open else "[", ")" if high_open else "]"
-    inside = (0 < value if low_open else 0 <= value) and (value < 1 if high_open else value <= 1)
+    inside = (value > 0 if low_open else value >= 0) and (value < 1 if high_open else value <= 1)
     require(inside, name, f"be in {left}0, 1{right}", value)
 
 
@@ -111,8 +111,11 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 def _scalar(hint: Any, value: Any, name: str) -> Any:
     if hint is Any:
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"`{name}` must be a number below 1.8e308. Received: an integer above it") from None
     if type(value) is not hint:
         words = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
         raise ConfigError(f"`{name}` must be {words[hint]}. Received: {name}={value!r}")

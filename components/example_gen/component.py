@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.common.artifacts import DataCheck
 from components.common.errors import DataError
-from components.common.examples import records
+from components.common.examples import readable, records
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.example_gen.config import PRIVATE, ROLES, DataConfig
@@ -37,10 +37,11 @@ def DataChecker(
 
 
 def _counted(examples_uri: str, role: str, seen: list[int]) -> Iterator[Record]:
-    for batch in records(examples_uri, role).as_numpy_iterator():
-        for key, image, label in zip(batch["id"], batch["image"], batch["label"], strict=True):
-            seen.append(1)
-            yield Record(key=key.decode(errors="replace") or f"record {len(seen)}", image=image, label=int(label))
+    with readable(role):
+        for batch in records(examples_uri, role).as_numpy_iterator():
+            for key, image, label in zip(batch["id"], batch["image"], batch["label"], strict=True):
+                seen.append(1)
+                yield Record(key=key.decode(errors="replace") or f"record {len(seen)}", image=image, label=int(label))
 
 
 def _raise_on_anomalies(anomalies_uri: str) -> None:

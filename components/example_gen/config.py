@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 from components.common.settings import require
 
+_SPAN = "{SPAN}"
 ROLES = ("train", "public", "validation", "holdout")
 PRIVATE = ("train",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolesConfig:
-    """Which files play which role: a glob under `data.root` each, with `{SPAN}` where the span's number stands.
+    """Which files play which role: a glob under `data.root` each, with `{SPAN}` where the span's number stands:
+    once in each of them, or in none (TFX's ExampleGen wants the same span for all splits).
 
     train: private, read by private training only, charged. public: calibration, pretraining and fine-tuning, free.
     validation: searches. holdout: gates only.
@@ -27,6 +29,9 @@ class RolesConfig:
             require(bool(pattern), role, "name a split (a glob under data.root)", pattern)
             twin = next((r for r in ROLES if r != role and patterns[r] == pattern), None)
             require(twin is None, role, f"name another split than `{twin}` does", pattern)
+            require(pattern.count(_SPAN) <= 1, role, "have {SPAN} at most once", pattern)
+            agrees = (_SPAN in pattern) == (_SPAN in self.train)
+            require(agrees, role, "have {SPAN} where `train` has it, and only there", pattern)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Finding the files of a span and checking records, without training on any of them."""
 
+import fnmatch
 import glob
 import os
 import re
@@ -13,7 +14,7 @@ from components.example_gen.config import ROLES, DataConfig
 
 _HEADER, _FOOTER = 12, 4  # bytes around a TFRecord's payload: length and its CRC before it, the payload's CRC after it
 _SHOWN = 5
-_FORMATS = ("PNG", "JPEG", "BMP")  # what both Pillow and TensorFlow decode
+_FORMATS = ("PNG", "JPEG", "BMP")  # still pictures that both Pillow and TensorFlow know
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ def find_span(data: DataConfig) -> tuple[int, dict[str, list[Path]]]:
         The span's number and, for each role, the sorted files of its split.
 
     Raises:
-        DataError: the schema is none, or the folder, the span or the files of a role are missing.
+        DataError: the schema is none, the folder, the span or the files of a role are missing, or a file plays two roles.
     """
     known_labels(Path(data.schema), len(data.classes))
     root = Path(data.root)
@@ -46,9 +47,11 @@ def find_span(data: DataConfig) -> tuple[int, dict[str, list[Path]]]:
     files = {}
     for role in ROLES:
         pattern = getattr(data.roles, role).replace("{SPAN}", str(span))
-        files[role] = [Path(p) for p in sorted(glob.glob(os.path.join(glob.escape(str(root)), pattern)))]
+        found = [Path(p) for p in sorted(glob.glob(os.path.join(glob.escape(str(root)), pattern)))]
+        files[role] = [path for path in found if path.is_file()]
         if not files[role]:
             raise DataError(f"role `{role}` must have files. Nothing matches {root / pattern}")
+    _raise_if_shared(files)
     return span, files
 
 
@@ -103,6 +106,8 @@ def check_framing(path: Path) -> int:
 def refused(records: Iterable[Record], shape: tuple[int, ...], labels: range) -> Iterator[str]:
     """Says which records must not be trained on, and why.
 
+    What decodes is asked of the decoder that training uses; Pillow only reads the header.
+
     Args:
         records: the examples of one split.
         shape: (height, width, channels) in pixels that every image must have.
@@ -126,25 +131,40 @@ def raise_if_refused(by_split: dict[str, list[str]]) -> None:
     if total:
         shown = [f"{split}/{line}" for split, lines in by_split.items() for line in lines][:_SHOWN]
         more = f" … and {total - len(shown)} more" if total > len(shown) else ""
-        raise DataError(f"every record must decode, have the schema's shape and a known label. Refused: {'; '.join(shown)}{more}")
+        must = "every record must decode, have the schema's shape and a known label"
+        raise DataError(f"{must}. Refused: {'; '.join(shown)}{more}")
 
 
 def _image_problem(encoded: bytes | None, shape: tuple[int, ...]) -> str | None:
     import io
 
+    import tensorflow as tf
     from PIL import Image, UnidentifiedImageError
 
     if not encoded:
         return "there is no image"
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-            image.load()
             found = (image.height, image.width, len(image.getbands()))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return "the image cannot be decoded"
     if found != tuple(shape):
         return f"the image is {found[0]}x{found[1]}x{found[2]}, not {shape[0]}x{shape[1]}x{shape[2]}"
+    try:
+        tf.io.decode_image(encoded, channels=shape[2], expand_animations=False)
+    except tf.errors.InvalidArgumentError:
+        return "the image cannot be decoded"
     return None
+
+
+def _raise_if_shared(files: dict[str, list[Path]]) -> None:
+    """Refuses a file that two roles name: private examples would be read as public, or training ones would judge."""
+    owners: dict[Path, str] = {}
+    for role, paths in files.items():
+        for path in paths:
+            owner = owners.setdefault(path.resolve(), role)
+            if owner != role:
+                raise DataError(f"role `{role}` must have files of its own. Received: {path}, which `{owner}` has too")
 
 
 def _spans(root: Path, pattern: str) -> list[int]:
@@ -152,7 +172,7 @@ def _spans(root: Path, pattern: str) -> list[int]:
     if "{SPAN}" not in pattern:
         return [0]
     before, after = pattern.split("{SPAN}", 1)
-    folder = re.compile(re.escape(before) + r"(\d+)")
+    folder = re.compile(re.escape(before) + r"(0|[1-9]\d*)" + fnmatch.translate(after))  # {SPAN} has no zeros before
     found = set()
     for path in glob.glob(os.path.join(glob.escape(str(root)), f"{before}*{after}")):
         match = folder.match(os.path.relpath(path, root))

@@ -55,7 +55,7 @@ class Ledger:
 
     def __init__(self, path: str | Path):
         self._path = Path(path)
-        self._engine = sa.create_engine(f"sqlite:///{self._path}", poolclass=sa.NullPool)
+        self._engine = sa.create_engine(sa.URL.create("sqlite", database=str(self._path)), poolclass=sa.NullPool)
         sa.event.listen(self._engine, "connect", _no_implicit_begin)
         sa.event.listen(self._engine, "begin", _lock_at_once)
         with self._transaction() as connection:

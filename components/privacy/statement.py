@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.common.errors import GateError
+from components.common.errors import ConfigError, GateError
+from components.common.settings import from_mapping, require
 from components.common.words import number
 from components.privacy.accounting import Mechanism
 
@@ -91,10 +92,11 @@ def load_statement(folder: str) -> Statement:
     """Reads what `Statement.save` wrote.
 
     Raises:
-        GateError: there is none, or it cannot be read: ε is then unbounded.
+        GateError: there is none, it cannot be read, or its ε is below what the run alone spent: ε is then unbounded.
     """
     try:
-        values = json.loads(Path(folder, "statement.json").read_text())
-        return Statement(**{**values, "mechanism": Mechanism(**values["mechanism"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        made = from_mapping(Statement, json.loads(Path(folder, "statement.json").read_text()), "")
+        require(made.epsilon >= made.run_epsilon * (1 - 1e-9), "epsilon", "be at least run_epsilon", made.epsilon)
+    except (OSError, ValueError, ConfigError) as error:
         raise GateError(f"a model must come with a privacy statement. Received: {folder}: {error}") from None
+    return made

@@ -1,0 +1,109 @@
+"""The layout's promises, read from the sources: who may import what, directly or through our own modules."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GLUE = {"tfx", "apache_beam", "kfp", "ml_metadata"}
+OURS = {"components", "pipeline"}
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in sorted(OURS)
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+CORES = [name for name in SOURCES if name.endswith(".core")]
+CONFIGS = [name for name in SOURCES if name.endswith(".config")]
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Every dotted name that a module imports, anywhere in it, functions included."""
+    found = set()
+    for node in ast.walk(ast.parse(SOURCES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def with_parents(name: str) -> set[str]:
+    parts = name.split(".")
+    return {".".join(parts[:i]) for i in range(1, len(parts) + 1)}
+
+
+def reached(module: str) -> dict[str, str]:
+    """Foreign packages that a module reaches, directly or through ours, each with the module that names it."""
+    seen, waiting, foreign = set(), with_parents(module), {}
+    while waiting:
+        current = waiting.pop()
+        if current in seen or current not in SOURCES:
+            continue
+        seen.add(current)
+        for name in imports(current):
+            if name.split(".")[0] in OURS:
+                waiting |= with_parents(name)
+            else:
+                foreign.setdefault(name.split(".")[0], current)
+    return foreign
+
+
+def test_the_walk_sees_what_there_is():
+    assert {"components.pruning.core", "components.gates.core", "components.dp_training.core"} <= set(CORES)
+    assert len(CORES) >= 7 and len(CONFIGS) >= 8
+    assert reached("components.pruning.component")["tfx"] == "components.common.tfx_nodes"  # through our module
+    assert "ml_metadata" in reached("pipeline.runners.local")
+    assert "tensorflow" in reached("components.pruning.core")
+
+
+@pytest.mark.parametrize("module", CORES + CONFIGS)
+def test_cores_and_configs_never_reach_tfx_beam_kfp_or_mlmd(module):
+    assert {name: via for name, via in reached(module).items() if name in GLUE} == {}
+
+
+def test_configs_and_the_command_line_import_no_tensorflow():
+    """Asked of the interpreter itself: everything that they pull in at module level, foreign packages included."""
+    modules = [*CONFIGS, "pipeline.cli"]
+    assert "pipeline.config" in modules
+    heavy = sorted(GLUE | {"tensorflow", "tf_keras", "tensorflow_model_optimization", "tensorflow_model_analysis"})
+    program = f"import sys, {', '.join(modules)}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_cores_import_no_glue_through_foreign_packages_either():
+    program = f"import sys, {', '.join(CORES)}; print([m for m in {sorted(GLUE)} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr[-2000:]
+
+
+def test_one_place_imports_tf_keras():
+    assert [m for m in SOURCES if any(n.split(".")[0] == "tf_keras" for n in imports(m))] == [
+        "components.common.legacy_keras"
+    ]
+    others = ("keras", "tensorflow.keras", "tensorflow.python.keras")
+    assert [m for m in SOURCES if any(n == o or n.startswith(o + ".") for n in imports(m) for o in others)] == []
+
+
+def test_nobody_reaches_for_tf_dot_keras():
+    used = {
+        name
+        for name, path in SOURCES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "keras"
+        if isinstance(node.value, ast.Name) and node.value.id in ("tf", "tensorflow")
+    }
+    assert used == set()
+
+
+def test_our_folders_are_packages_and_those_that_would_shadow_an_installed_one_are_not():
+    folders = {path.parent for path in SOURCES.values()}
+    assert [str(f) for f in folders if not (f / "__init__.py").exists()] == []
+    assert (ROOT / "data").is_dir()
+    assert [f for f in ("kubeflow", "data") if (ROOT / f / "__init__.py").exists()] == []
