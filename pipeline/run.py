@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.errors import Interrupted, ServiceError
-from components.example_gen.core import check_framing, find_span
+from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
 from pipeline.guards import Signals, locked, logged, unwritable
@@ -47,6 +47,7 @@ def execute(config: Config, root: Path, watcher: Watcher) -> dict[str, Any]:
         LockgateError: before anything was started (the data is missing, or the root is in use or cannot be written),
             or the record cannot be written.
     """
+    known_labels(Path(config.data.schema), len(config.data.classes))
     span, files = find_span(config.data)
     for path in (path for role in files.values() for path in role):
         check_framing(path)

@@ -33,9 +33,8 @@ def find_span(data: DataConfig) -> tuple[int, dict[str, list[Path]]]:
         The span's number and, for each role, the sorted files of its split.
 
     Raises:
-        DataError: the schema is none, the folder, the span or the files of a role are missing, or a file plays two roles.
+        DataError: the folder, the span or the files of a role are missing, or a file plays two roles.
     """
-    known_labels(Path(data.schema), len(data.classes))
     root = Path(data.root)
     if not root.is_dir():
         raise DataError(f"`data.root` must be a folder that exists. Received: data.root={data.root!r}")

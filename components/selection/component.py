@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import List
 
 from components.common.artifacts import Selection, Variant, Verdict
 from components.common.errors import GateError
@@ -15,8 +14,8 @@ from components.selection.core import select
 
 @component
 def Selector(
-    variants: InputArtifact[List[Variant]],
-    verdicts: InputArtifact[List[Verdict]],
+    variants: InputArtifact[list[Variant]],
+    verdicts: InputArtifact[list[Verdict]],
     selection: OutputArtifact[Selection],
     config: Parameter[str],
 ) -> None:

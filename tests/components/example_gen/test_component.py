@@ -11,8 +11,9 @@ from components.common.artifacts import DataCheck
 from components.common.errors import DataError
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
-from components.example_gen.component import DataChecker, _known_labels, _raise_on_anomalies
+from components.example_gen.component import DataChecker, _raise_on_anomalies
 from components.example_gen.config import ROLES, DataConfig, RolesConfig
+from components.example_gen.core import known_labels
 
 
 def schema(folder, text: str) -> str:
@@ -36,7 +37,7 @@ LABEL = 'feature {{ name: "label" type: INT int_domain {{ min: {} max: {} }} }}'
     ],
 )
 def test_labels_are_those_that_both_schema_and_classes_know(tmp_path, text, labels):
-    assert _known_labels(schema(tmp_path, text), 3) == labels
+    assert known_labels(Path(schema(tmp_path, text), "schema.pbtxt"), 3) == labels
 
 
 def anomalies(folder, split: str, found: anomalies_pb2.Anomalies) -> None:
@@ -98,8 +99,8 @@ def check(artifact, execute, public, encode, example, write_split):
     return run
 
 
-def test_good_records_are_counted_by_role(check):
-    assert check() == {"examples": dict.fromkeys(ROLES, 3)}
+def test_good_records_are_counted_by_role_but_for_the_private_one(check):
+    assert check() == {"examples": dict.fromkeys(set(ROLES) - {"train"}, 3)}
 
 
 def test_every_role_is_checked_and_an_unnamed_record_goes_by_its_position(check, example, encode, public, tmp_path):

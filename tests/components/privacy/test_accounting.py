@@ -6,7 +6,6 @@ import pytest
 from components.common.errors import ConfigError
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
 
-
 KNOWN = Mechanism(noise_multiplier=4.05, sampling_probability=8192 / 60000, steps=280)
 
 

@@ -27,8 +27,8 @@ MADE = Statement(
 def test_the_words_hold_the_figures():
     words = MADE.in_words()
     for figure in (
-        "ε = 2.947", "δ = 1e-05", "fashion/span-4", "271 steps", "0.0625", "norm of 0.75", "1.2346 times",
-        "18000", "photographs bought in 2016", "RDP", "adding or removing one training example",
+        "ε = 2.947", "δ = 1e-5", "fashion/span-4", "271 steps", "0.0625", "norm of 0.75", "1.2346 times",
+        "18,000", "photographs bought in 2016", "RDP", "adding or removing one training example",
     ):  # fmt: skip
         assert figure in words, figure
 
