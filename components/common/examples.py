@@ -79,9 +79,7 @@ def read_split(examples_uri: str, split: str, shape: tuple[int, ...], limit: int
     )
 
 
-def iterate_split(
-    examples_uri: str, split: str, shape: tuple[int, ...], limit: int | None = None
-) -> Iterator[Split]:
+def iterate_split(examples_uri: str, split: str, shape: tuple[int, ...], limit: int | None = None) -> Iterator[Split]:
     """The same in pieces of at most 1,024 examples, of which one is in memory at a time."""
     dataset = records(examples_uri, split).unbatch()
     if limit is not None:

@@ -27,7 +27,7 @@ def wrap_compressed(model: keras.Model, wrap: Callable[[keras.layers.Layer], ker
         raise ModelError(f"model {model.name} must have a Conv2D or Dense layer to compress. Received: none")
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    return keras.models.clone_model(copy, clone_function=lambda l: wrap(l) if is_compressed(l) else l)
+    return keras.models.clone_model(copy, clone_function=lambda layer: wrap(layer) if is_compressed(layer) else layer)
 
 
 def kernels(model: keras.Model) -> dict[str, np.ndarray]:

@@ -8,9 +8,7 @@ from components.common.legacy_keras import keras
 _BATCH, _SHIFT = 64, 2
 
 
-def fit_public(
-    model: keras.Model, public: Split, epochs: int, learning_rate: float, callbacks: tuple = ()
-) -> None:
+def fit_public(model: keras.Model, public: Split, epochs: int, learning_rate: float, callbacks: tuple = ()) -> None:
     """Trains `model` in place with Adam, a cosine decay to zero and shifts of up to two pixels.
 
     Args:
@@ -24,9 +22,7 @@ def fit_public(
         return
     steps = -(-len(public) // _BATCH) * epochs
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    model.compile(
-        keras.optimizers.legacy.Adam(schedule), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    )
+    model.compile(keras.optimizers.legacy.Adam(schedule), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     dataset = tf.data.Dataset.from_tensor_slices((scaled(public.images), public.labels))
     dataset = dataset.shuffle(len(public)).batch(_BATCH).map(_shifted).prefetch(2)
     model.fit(dataset, epochs=epochs, callbacks=list(callbacks), verbose=0)

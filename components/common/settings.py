@@ -50,9 +50,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
         known = ", ".join(sorted(fields))
         raise ConfigError(f"`{_dotted(where, unknown[0])}` is not a setting. Known here: {known}")
     hints = typing.get_type_hints(cls)
-    values = {
-        name: _convert(hints[name], value, _dotted(where, name)) for name, value in mapping.items()
-    }
+    values = {name: _convert(hints[name], value, _dotted(where, name)) for name, value in mapping.items()}
     missing = [
         name
         for name, f in fields.items()

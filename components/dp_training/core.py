@@ -86,7 +86,7 @@ class _Training:
         self._move = tf.function(self._apply_noised, input_signature=[tf.TensorSpec([], tf.int64)])
 
     def step(self, private: Indexed, sampled: np.ndarray, number: int) -> None:
-        """One step on the sampled examples; an empty sample is a step of noise alone. number: of this step, from 1."""
+        """One step on the sampled examples, of noise alone if there are none. number: of this step, from 1."""
         pieces = -(-len(sampled) // self._config.physical_batch_size)
         for indices in np.array_split(sampled, pieces) if pieces else []:
             batch = private.take(indices)
@@ -97,8 +97,8 @@ class _Training:
             raise ModelError("private training must keep finite weights. Lower trainer.learning_rate")
 
     def _accumulate(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Adds examples to the sum. One whose gradient is not finite, which no clip bounds, adds nothing: it is found by
-        halving, so that what an example adds depends on itself alone."""
+        """Adds examples to the sum. One whose gradient is not finite, which no clip bounds, adds nothing: it is found
+        by halving, so that what an example adds depends on itself alone."""
         if self._add(tf.constant(images), tf.constant(labels)) or len(labels) == 1:
             return
         half, copies = len(labels) // 2, len(images) // len(labels)

@@ -1,6 +1,6 @@
 """The journal of a training run: how many steps were begun, and the last saved state; a killed one goes on.
 
-A step is counted, durably, before it touches an example. What a kill loses is therefore counted as executed and is never
+A step is counted, durably, before it touches an example. What a kill loses is therefore counted as executed and never
 done over: the number of steps that was reserved is never passed. The journal holds weights and optimizer state, which
 are outputs of the mechanism, and nothing of the sampler, the noise or a batch.
 """

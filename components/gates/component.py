@@ -42,7 +42,8 @@ def CompressionGate(
     content = Path(variant.uri, "model.tflite").read_bytes()
     if sizes(content)["sha256"] != facts["sha256"]:
         raise GateError(f"the variant {facts['recipe']} must be the file that its recipe made: its sha256 differs")
-    evaluator = None if not blessing.has_custom_property("blessed") else blessing.get_int_custom_property("blessed") == 1
+    said = blessing.has_custom_property("blessed")
+    evaluator = blessing.get_int_custom_property("blessed") == 1 if said else None
     measured, shown = _measured(parent.uri, content, facts["promised"], examples.uri, data_config)
     measured = dataclasses.replace(measured, evaluator=evaluator, epsilon=load_statement(statement.uri).epsilon)
     answer, checks = judge(measured, gates, competitors, policy.budget_epsilon)

@@ -68,7 +68,7 @@ class Measurement:
     epsilon: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
     """One gate's answer. gate: its name. code: a stable word for programs. sentence: for people."""
 
@@ -137,27 +137,27 @@ def drop_bound(paired: Paired, alpha: float) -> float:
 
 def _drop_check(gate: str, where: str, paired: Paired, margin: float, alpha: float) -> Check:
     if not paired.total:
-        return Check(gate=gate, verdict=INCONCLUSIVE, code="no_examples", sentence=f"There are no holdout examples of {where}.")
+        return Check(gate, INCONCLUSIVE, "no_examples", f"There are no holdout examples of {where}.")
     bound, lower = drop_bound(paired, alpha), -drop_bound(_swapped(paired), alpha)
     figures = (
         f"The drop on {where} is {100 * paired.drop:.2f} points on {number(paired.total)} examples, at most "
         f"{100 * bound:.2f} with confidence {number(100 * (1 - alpha))} %; allowed are {number(100 * margin)}."
     )
     if bound < margin:
-        return Check(gate=gate, verdict=PASS, code="drop_within_margin", sentence=figures)
+        return Check(gate, PASS, "drop_within_margin", figures)
     if lower > margin:
-        return Check(gate=gate, verdict=FAIL, code="drop_above_margin", sentence=figures)
-    return Check(gate=gate, verdict=INCONCLUSIVE, code="drop_undecided", sentence=figures)
+        return Check(gate, FAIL, "drop_above_margin", figures)
+    return Check(gate, INCONCLUSIVE, "drop_undecided", figures)
 
 
 def _slices(classes: dict[str, Paired], margin: float) -> Check:
     """All classes must pass on their own; the worst one speaks for them."""
     if not classes:
-        return Check(gate="slices", verdict=INCONCLUSIVE, code="no_slices", sentence="No class was measured.")
+        return Check("slices", INCONCLUSIVE, "no_slices", "No class was measured.")
     small = [name for name, paired in classes.items() if paired.total < _MIN_SLICE]
     if small:
         sentence = f"Class {small[0]} has fewer than {_MIN_SLICE} holdout examples, too few to decide anything."
-        return Check(gate="slices", verdict=INCONCLUSIVE, code="slice_too_small", sentence=sentence)
+        return Check("slices", INCONCLUSIVE, "slice_too_small", sentence)
     checks = [
         (drop_bound(paired, _SLICE_ALPHA), _drop_check("slices", f"class {name}", paired, margin, _SLICE_ALPHA))
         for name, paired in classes.items()
@@ -170,37 +170,39 @@ def _at_least(gate: str, what: str, value: float, floor: float) -> Check:
     good = value >= floor
     word = "not below" if good else "below"
     sentence = f"The {what} is {value:.4f}, {word} the floor of {number(floor)}."
-    return Check(gate=gate, verdict=PASS if good else FAIL, code=f"{what}_{word.replace(' ', '_')}_floor", sentence=sentence)
+    return Check(gate, PASS if good else FAIL, f"{what}_{word.replace(' ', '_')}_floor", sentence)
 
 
 def _at_most(gate: str, what: str, value: float, ceiling: float) -> Check:
     good = value <= ceiling
     sentence = f"The {what} is {number(value)}; allowed are {number(ceiling)}."
-    return Check(gate=gate, verdict=PASS if good else FAIL, code=f"{gate}_{'within' if good else 'above'}_limit", sentence=sentence)
+    return Check(gate, PASS if good else FAIL, f"{gate}_{'within' if good else 'above'}_limit", sentence)
 
 
 def _structure(measured: Measurement) -> Check:
     broken = []
     if measured.sparsity < measured.promised.get("sparsity", 0.0) - _SPARSITY_TOLERANCE:
-        broken.append(f"a weight tensor holds {100 * measured.sparsity:.1f} % zeros, promised were {100 * measured.promised['sparsity']:g}")
+        zeros, promised = 100 * measured.sparsity, 100 * measured.promised["sparsity"]
+        broken.append(f"a weight tensor holds {zeros:.1f} % zeros, promised were {promised:g}")
     if measured.clusters > measured.promised.get("clusters", math.inf):
-        broken.append(f"a weight tensor holds {measured.clusters} distinct values, promised were {measured.promised['clusters']}")
+        promised = measured.promised["clusters"]
+        broken.append(f"a weight tensor holds {measured.clusters} distinct values, promised were {promised}")
     if measured.promised.get("int8") and not measured.int8:
         broken.append("a weight tensor is not int8")
     if broken:
-        return Check(gate="structure", verdict=FAIL, code="promise_broken", sentence=f"In the file {'; '.join(broken)}.")
-    return Check(gate="structure", verdict=PASS, code="promise_kept", sentence="The file holds what the recipe promised.")
+        return Check("structure", FAIL, "promise_broken", f"In the file {'; '.join(broken)}.")
+    return Check("structure", PASS, "promise_kept", "The file holds what the recipe promised.")
 
 
 def _evaluator(blessed: bool | None) -> Check:
     verdict = {True: PASS, False: FAIL, None: INCONCLUSIVE}[blessed]
     says = {True: "blessed", False: "did not bless", None: "said nothing of"}[blessed]
-    return Check(gate="evaluator", verdict=verdict, code=f"evaluator_{verdict}", sentence=f"TFMA's Evaluator {says} the parent.")
+    return Check("evaluator", verdict, f"evaluator_{verdict}", f"TFMA's Evaluator {says} the parent.")
 
 
 def _privacy(epsilon: float | None, ceiling: float) -> Check:
     if epsilon is None or math.isnan(epsilon):
-        return Check(gate="privacy", verdict=FAIL, code="no_statement", sentence="The parent has no privacy statement: ε is unbounded.")
+        return Check("privacy", FAIL, "no_statement", "The parent has no privacy statement: ε is unbounded.")
     return _at_most("privacy", "parent's ε", epsilon, ceiling)
 
 

@@ -20,14 +20,10 @@ def eval_config(gates: GatesConfig, classes: int) -> tfma.EvalConfig:
         threshold=tfma.MetricThreshold(value_threshold=floor(gates.min_float_accuracy), change_threshold=change),
     )
     by_label = tfma.PerSliceMetricThreshold(
-        slicing_specs=[
-            tfma.SlicingSpec(feature_values={"label": str(label)}) for label in range(classes)
-        ],
+        slicing_specs=[tfma.SlicingSpec(feature_values={"label": str(label)}) for label in range(classes)],
         threshold=tfma.MetricThreshold(value_threshold=floor(gates.min_class_accuracy)),
     )
-    accuracy = tfma.MetricConfig(
-        class_name="SparseCategoricalAccuracy", per_slice_thresholds=[overall, by_label]
-    )
+    accuracy = tfma.MetricConfig(class_name="SparseCategoricalAccuracy", per_slice_thresholds=[overall, by_label])
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name="serving_default", label_key="label")],
         slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["label"])],

@@ -26,7 +26,8 @@ def Pusher(
     content = Path(selection.uri, "model.tflite").read_bytes()
     verdict = json.loads(Path(selection.uri, "verdict.json").read_text())
     if verdict["verdict"] != PASS or verdict["sha256"] != sizes(content)["sha256"]:
-        raise GateError(f"a push must have a passing verdict on the same file. Received: {verdict['verdict']} for {verdict['sha256']}")
+        received = f"{verdict['verdict']} for {verdict['sha256']}"
+        raise GateError(f"a push must have a passing verdict on the same file. Received: {received}")
     words = Path(statement.uri, "statement.txt").read_bytes()
     files = {
         "model.tflite": content,

@@ -1,8 +1,8 @@
 """The serving folder: numbered versions, and `current`, which always points at a whole one.
 
-    serving/
-      current -> versions/3
-      versions/3/model.tflite, manifest.json, statement.txt
+serving/
+  current -> versions/3
+  versions/3/model.tflite, manifest.json, statement.txt
 """
 
 import os

@@ -75,9 +75,7 @@ def noise_multiplier_for(
     """
 
     def cost(noise_multiplier: float) -> float:
-        mechanism = Mechanism(
-            noise_multiplier=noise_multiplier, sampling_probability=sampling_probability, steps=steps
-        )
+        mechanism = Mechanism(noise_multiplier=noise_multiplier, sampling_probability=sampling_probability, steps=steps)
         return epsilon_of([mechanism], delta, accountant)
 
     low, high = _NOISE_RANGE

@@ -27,7 +27,8 @@ def prune(model: keras.Model, config: PruneConfig, public: Split | None) -> tupl
         ModelError: weights that are not finite, or no layer to prune.
     """
     schedule = tfmot.sparsity.keras.ConstantSparsity(config.sparsity, begin_step=0, end_step=0, frequency=1)
-    wrapped = wrap_compressed(model, lambda l: tfmot.sparsity.keras.prune_low_magnitude(l, pruning_schedule=schedule))
+    prune_low_magnitude = tfmot.sparsity.keras.prune_low_magnitude
+    wrapped = wrap_compressed(model, lambda layer: prune_low_magnitude(layer, pruning_schedule=schedule))
     for layer in _pruned_layers(wrapped):
         layer.pruning_step.assign(0)
         layer.pruning_obj.conditional_mask_update()

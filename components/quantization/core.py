@@ -35,7 +35,8 @@ def convert(model: keras.Model, mode: str, calibration: np.ndarray | None = None
     try:
         return converter.convert()
     except (ValueError, RuntimeError, ConverterError) as error:
-        raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
 
 
 def _use_int8(converter: tf.lite.TFLiteConverter, calibration: np.ndarray | None) -> None:

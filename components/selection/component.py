@@ -38,4 +38,5 @@ def _content_of(variants: list, chosen: dict) -> bytes:
         content = Path(variant.uri, "model.tflite").read_bytes()
         if sizes(content)["sha256"] == chosen["sha256"]:
             return content
-    raise GateError(f"the variant {chosen['recipe']} must be the file that was judged. No file has sha256 {chosen['sha256']}")
+    recipe, wanted = chosen["recipe"], chosen["sha256"]
+    raise GateError(f"the variant {recipe} must be the file that was judged. No file has sha256 {wanted}")

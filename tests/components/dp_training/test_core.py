@@ -115,7 +115,9 @@ def test_an_example_that_has_no_finite_gradient_adds_nothing(tmp_path):
     images = np.zeros((3, 4, 4, 1), np.uint8)
     images[1] = 255
     layers = keras.layers
-    model = keras.Sequential([layers.Input(SHAPE), layers.Lambda(lambda x: x / (1 - x)), layers.Flatten(), layers.Dense(3)])
+    model = keras.Sequential(
+        [layers.Input(SHAPE), layers.Lambda(lambda x: x / (1 - x)), layers.Flatten(), layers.Dense(3)]
+    )
     moved = train(tmp_path, Split(images=images, labels=np.array([0, 1, 2])), config(steps=1), model=model)
     assert np.all(np.isfinite(moved)) and np.linalg.norm(moved) > 0
 
@@ -209,7 +211,9 @@ train(Path(sys.argv[1]), examples(9), config(steps=100000, checkpoint_seconds=0.
 
 @pytest.mark.parametrize("seconds", [0.0, 0.07, 0.3])
 def test_a_kill_loses_the_steps_since_the_last_save_and_counts_them(tmp_path, seconds):
-    child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
     count = tmp_path / "executed"
     while not (count.exists() and count.stat().st_size) and child.poll() is None:
         time.sleep(0.005)
