@@ -1,6 +1,6 @@
 """What TFMA's Evaluator measures of the parent, and the thresholds that its blessing stands for."""
 
-import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2 as tfma
 
 from components.gates.config import GatesConfig
 

@@ -106,7 +106,7 @@ def test_the_list_of_runs_names_every_run(finished):
     [
         (("run", "--config", "nowhere.toml"), "`--config` must be a preset"),
         (("run", "--set", "data.root=/nowhere"), "`data.root` must be a folder"),
-        (("run", "--set", "data.roles.holdout=nothing/*"), "role `holdout` must have files"),
+        (("run", "--set", "data.roles.holdout=nothing-{SPAN}/*"), "role `holdout` must have files"),
         (("run", "--set", "data.schema=/nowhere.pbtxt"), "`data.schema` must be a TFMD schema"),
         (("run", "--set", "data.span=7"), "span 7"),
         (("report", "no-such-run"), "a run must be one of those"),

@@ -1,9 +1,9 @@
 """What the Evaluator's blessing stands for, asked of TFMA's own validator."""
 
 import pytest
-import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.evaluators.metrics_validator import validate_metrics
 from tensorflow_model_analysis.metrics.metric_types import MetricKey
+from tensorflow_model_analysis.proto import config_pb2 as tfma
 
 from components.gates.config import GatesConfig
 from components.gates.evaluation import eval_config
