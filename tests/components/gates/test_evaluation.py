@@ -3,7 +3,7 @@
 import pytest
 from tensorflow_model_analysis.evaluators.metrics_validator import validate_metrics
 from tensorflow_model_analysis.metrics.metric_types import MetricKey
-from tensorflow_model_analysis.proto import config_pb2 as tfma
+from tensorflow_model_analysis.utils.config_util import update_eval_config_with_defaults
 
 from components.gates.config import GatesConfig
 from components.gates.evaluation import eval_config
@@ -14,7 +14,7 @@ KEY = "sparse_categorical_accuracy"
 
 def blessed(slice_key: tuple, value: float, change: float | None = None) -> bool:
     """Whether TFMA validates one slice. With a change there is a baseline model, as TFX's Evaluator adds it."""
-    config = tfma.utils.update_eval_config_with_defaults(
+    config = update_eval_config_with_defaults(
         eval_config(GATES, 3), has_baseline=change is not None, rubber_stamp=change is None
     )
     name = "candidate" if change is not None else ""
