@@ -2,12 +2,12 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console as RichConsole
-from rich.status import Status
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -26,8 +26,7 @@ class Console(Watcher):
 
     def __init__(self, quiet: bool = False):
         self._quiet = quiet
-        self._status: Status | None = None
-        self._begun = 0.0
+        self._line: Progress | None = None
 
     def __enter__(self) -> "Console":
         self._terminal = os.fdopen(os.dup(sys.stdout.fileno()), "w")
@@ -38,17 +37,24 @@ class Console(Watcher):
         self._stop()
         self._terminal.close()
 
-    def node_started(self, node: str) -> None:
-        """Shows a spinner with the node's name."""
-        self._begun = time.monotonic()
-        if not self._quiet:
-            self._status = self._out.status(f"{node} …", spinner="dots")
-            self._status.start()
+    def node_started(self, node: str, position: int, total: int) -> None:
+        """Shows a spinner, the node's name and place, and how long it runs."""
+        if self._quiet:
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn(f"{node} [dim]{position} of {total}[/dim]"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+        )
+        self._line = Progress(*columns, console=self._out, transient=True)
+        self._line.add_task("", total=None)
+        self._line.start()
 
     def progress(self, message: str) -> None:
         """Shows what the running node says beside its spinner."""
-        if self._status:
-            self._status.update(f"{message}  [dim]{time.monotonic() - self._begun:.0f} s[/dim]")
+        if self._line:
+            self._line.update(self._line.task_ids[0], description=escape(message))
 
     def node_ended(self, node: str, state: str, seconds: float) -> None:
         """Writes one line for the node."""
@@ -73,9 +79,9 @@ class Console(Watcher):
             self._out.print(f"[dim]{name:<6}[/dim]  {place}", soft_wrap=True)
 
     def _stop(self) -> None:
-        if self._status:
-            self._status.stop()
-            self._status = None
+        if self._line:
+            self._line.stop()
+            self._line = None
 
 
 def print_runs(records: list[dict[str, Any]], root: Path) -> None:

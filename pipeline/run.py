@@ -22,8 +22,8 @@ from pipeline.report.html import render
 class Watcher:
     """Who is told how a run goes; this one tells nobody."""
 
-    def node_started(self, node: str) -> None:
-        """A node begins."""
+    def node_started(self, node: str, position: int, total: int) -> None:
+        """A node begins: the one at this position, from 1, of so many."""
 
     def node_ended(self, node: str, state: str, seconds: float) -> None:
         """A node ended: state is ran, cached or failed."""
@@ -125,9 +125,9 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
         serving=root / "serving" / config.name,
     )
 
-    def started(node: str) -> None:
+    def started(node: str, position: int, total: int) -> None:
         signals.check()
-        watcher.node_started(node)
+        watcher.node_started(node, position, total)
 
     def told(message: str) -> None:
         signals.check()

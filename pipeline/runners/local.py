@@ -32,13 +32,15 @@ class NodeResult:
     execution: int | None
 
 
-def run(pipeline: Pipeline, run_id: str, started: Callable[[str], None], ended: Callable[[NodeResult], None]) -> None:
+def run(
+    pipeline: Pipeline, run_id: str, started: Callable[[str, int, int], None], ended: Callable[[NodeResult], None]
+) -> None:
     """Runs all nodes in topological order; stops at the first that fails.
 
     Args:
         pipeline: the graph.
         run_id: under which MLMD knows this run.
-        started: called with a node's id before it runs.
+        started: called with a node's id, its position from 1 and the number of nodes, before it runs.
         ended: called with its result, also when it failed.
 
     Raises:
@@ -49,17 +51,17 @@ def run(pipeline: Pipeline, run_id: str, started: Callable[[str], None], ended: 
     config, artifacts = pipeline.metadata_connection_config, Path(pipeline.pipeline_info.pipeline_root)
     drop_abandoned(config, artifacts)
     try:
-        for wrapped in ir.nodes:
-            _run_node(ir, wrapped.pipeline_node, config, started, ended)
+        for position, wrapped in enumerate(ir.nodes, start=1):
+            started(wrapped.pipeline_node.node_info.id, position, len(ir.nodes))
+            _run_node(ir, wrapped.pipeline_node, config, ended)
     except Interrupted:
         drop_abandoned(config, artifacts)
         raise
 
 
-def _run_node(ir, node, config, started: Callable[[str], None], ended: Callable[[NodeResult], None]) -> None:
+def _run_node(ir, node, config, ended: Callable[[NodeResult], None]) -> None:
     id, begun = node.node_info.id, time.monotonic()
     state, execution = "failed", None
-    started(id)
     try:
         execution = _launch(ir, node, config)
         state = _state(config, execution)
