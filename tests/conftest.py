@@ -1,6 +1,16 @@
-"""Set before TensorFlow is imported anywhere: tf_keras is the Keras of this project."""
+"""What all tests share. tf_keras is the Keras of this project, which must be said before TensorFlow is imported."""
 
 import os
+from typing import NoReturn
+
+import pytest
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def skip_without(what: str) -> NoReturn:
+    """Skips a test for want of something on this machine; where CI=true, that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"must be there in CI: {what}", pytrace=False)
+    pytest.skip(what)

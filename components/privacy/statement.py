@@ -70,8 +70,8 @@ class Statement:
             f"enters with probability {m.sampling_probability:.6g}, per-example gradients clipped to an l2 norm of "
             f"{number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm on their sum. ε "
             f"is computed by dp_accounting ({self.accountant}) for the steps that were executed, those that a crash "
-            f"lost included.{secrecy} Compression reads the weights and the public split only, so it is post-processing "
-            "and costs nothing."
+            f"lost included.{secrecy} Compression reads the weights and the public split only, so it is post-"
+            "processing and costs nothing."
         )
 
     def _exclusions(self) -> str:

@@ -1,7 +1,7 @@
 """FarmHash's two fingerprints (Pike and Alakuijala, Google 2014), the functions that TFDV takes from `pyfarmhash`.
 
-That package has no wheels: on a machine without a C++ compiler its install fails, and TFX's with it. Lockgate's graph never
-calls it; TFDV imports it all the same, for its skew detector and for splitting very wide tables.
+That package has no wheels: on a machine without a C++ compiler its install fails, and TFX's with it. Lockgate's graph
+never calls it; TFDV imports it all the same, for its skew detector and for splitting very wide tables.
 """
 
 _C1, _C2, _M = 0xCC9E2D51, 0x1B873593, 0xFFFFFFFF

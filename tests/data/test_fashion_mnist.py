@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import skip_without
+
 DATA = Path(__file__).resolve().parents[2] / "data"
 sys.path.insert(0, str(DATA))  # what Python does for `python data/fashion_mnist.py`; the folder is no package
 script = importlib.import_module("fashion_mnist")
@@ -58,7 +60,7 @@ def sample() -> dict[str, Role]:
 @pytest.fixture(scope="module")
 def real() -> dict[str, originals.Split]:
     if not originals.ORIGINS.debian.is_dir():
-        pytest.skip("the Debian package dataset-fashion-mnist is not installed: nothing to compare with")
+        skip_without("the originals to compare with: apt-get install dataset-fashion-mnist")
     return originals.find_originals(None, originals.ORIGINS)
 
 
