@@ -97,6 +97,13 @@ def test_the_sum_is_divided_by_the_expected_batch_size_not_by_the_realised_one(m
     np.testing.assert_allclose(found, -expected / batch, atol=2e-6)
 
 
+def test_a_step_adds_only_what_was_sampled_in_it(make_model, public, expected):
+    """At a rate so small that the gradient stays, three steps move the weights three times as far as one."""
+    settings = config(learning_rate=0.01)
+    found = moved(make_model(), public, settings, mechanism(0.0, ALWAYS, steps=3))
+    assert np.linalg.norm(found) == pytest.approx(3 * 0.01 * np.linalg.norm(expected) / 30, rel=0.05)
+
+
 def test_one_example_moves_the_weights_by_at_most_the_clip_over_the_expected_batch_size(make_model, public):
     fewer = Split(images=public.images[1:], labels=public.labels[1:])
     settings = config(l2_norm_clip=0.05)
