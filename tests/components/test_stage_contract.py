@@ -126,7 +126,7 @@ def test_a_model_with_no_layer_to_compress_is_refused(public, name):
     layers = keras.layers
     bare = keras.Sequential([layers.Input((12, 12, 1)), layers.DepthwiseConv2D(3), layers.Flatten()], name="bare")
     with pytest.raises(ModelError, match="^model bare must have a Conv2D or Dense layer to compress. Received: none$"):
-        CASES[name].made(bare, public)
+        CASES[name].apply(bare, public)
 
 
 @pytest.mark.parametrize("name", FLOAT)
