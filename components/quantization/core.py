@@ -21,7 +21,8 @@ def convert(model: keras.Model, mode: str, calibration: np.ndarray | None = None
         The bytes of the `.tflite`. In mode int8 its input and output are int8 too.
 
     Raises:
-        ModelError: the weights are not finite, the calibration set is missing or empty, or the converter refuses.
+        ModelError: the weights are not finite, the calibration set is missing or empty, the converter refuses, or it
+            left a tensor in floating point although int8 was asked for.
     """
     if not all(np.all(np.isfinite(w)) for w in model.get_weights()):
         raise ModelError(f"model {model.name} must have finite weights. Received: NaN or infinity")
@@ -33,10 +34,13 @@ def convert(model: keras.Model, mode: str, calibration: np.ndarray | None = None
     if mode == "int8":
         _use_int8(converter, calibration)
     try:
-        return converter.convert()
+        content = converter.convert()
     except (ValueError, RuntimeError, ConverterError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or ["nothing"])[0]
         raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
+    if mode == "int8":
+        _require_no_floats(content, model.name)
+    return content
 
 
 def _use_int8(converter: tf.lite.TFLiteConverter, calibration: np.ndarray | None) -> None:
@@ -45,3 +49,11 @@ def _use_int8(converter: tf.lite.TFLiteConverter, calibration: np.ndarray | None
     converter.representative_dataset = lambda: ([image[None]] for image in calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
+
+
+def _require_no_floats(content: bytes, name: str) -> None:
+    """The converter keeps an operation that has no int8 kernel in floating point without a word: read it back."""
+    details = tf.lite.Interpreter(model_content=content).get_tensor_details()
+    floats = [d["name"] for d in details if np.issubdtype(d["dtype"], np.floating)]
+    if floats:
+        raise ModelError(f"model {name} must convert to int8. {len(floats)} tensors stay float, such as {floats[0]}")

@@ -85,6 +85,51 @@ def test_a_push_that_fails_leaves_the_old_version_served(tmp_path):
     assert push(tmp_path, files(3))[1].read_bytes() == files(3)["model.tflite"]
 
 
+CRASHER = """
+import os, sys
+from pathlib import Path
+from tests_files import files
+from components.gates.serving import push
+content, left = files(2), int(sys.argv[2])
+def die_when_due(event, arguments):
+    global left
+    if event == "open" or event.startswith(("os.", "shutil.")) and event != "os.kill":
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+sys.addaudithook(die_when_due)
+push(Path(sys.argv[1]), content)
+"""
+
+
+def child(program: str, tmp_path: Path, *arguments: str) -> subprocess.Popen:
+    """Starts a child, without TensorFlow, that can import `files` from here."""
+    source = Path(__file__).read_text()
+    helper = "import hashlib, json\n" + source[source.index("def files") : source.index("def test_versions")]
+    (tmp_path / "tests_files.py").write_text(helper)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])}
+    command = [sys.executable, "-S", "-c", program, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+
+
+def test_a_writer_that_dies_before_any_one_of_its_file_operations_leaves_a_whole_version(tmp_path):
+    """SIGKILL before the first operation, before the second, and so on until a push gets through."""
+    seen = set()
+    for operations in range(200):
+        folder = tmp_path / str(operations)
+        push(folder, files(1))
+        with child(CRASHER, tmp_path, str(folder), str(operations)) as writer:
+            pass
+        assert _read_whole(folder, 1)
+        seen.add((writer.returncode, served(folder)[0]))
+        if writer.returncode == 0:
+            break
+        assert push(folder, files(3))[1].read_bytes() == files(3)["model.tflite"]
+        assert sorted(p.name for p in folder.iterdir()) == ["current", "versions"]
+    assert operations >= 10
+    assert seen == {(-9, 1), (-9, 2), (0, 2)}  # the last flush comes after the new version is served
+
+
 WRITER = """
 import sys, itertools
 from pathlib import Path
@@ -99,14 +144,9 @@ for number in itertools.count(start):
 
 def test_a_reader_never_sees_a_half_model_while_writers_are_killed(tmp_path):
     """40 writers that push 200 kB models without pause, each killed with SIGKILL at a random moment."""
-    source = Path(__file__).read_text()
-    helper = "import hashlib, json\n" + source[source.index("def files") : source.index("def test_versions")]
-    (tmp_path / "tests_files.py").write_text(helper)
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
     folder, chance, reads, last = tmp_path / "serving", random.Random(1), 0, 0
     for round in range(40):
-        command = [sys.executable, "-S", "-c", WRITER, str(folder), str(1 + round * 1_000_000)]
-        writer = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths})
+        writer = child(WRITER, tmp_path, str(folder), str(1 + round * 1_000_000))
         try:
             assert writer.stdout.readline() == b"ready\n"
             until = time.monotonic() + chance.uniform(0, 0.04)
