@@ -2,6 +2,7 @@
 gate or the budget; 130 and 143 interrupted; 1 a fault of ours."""
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -103,7 +104,7 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
         "exit_code": record["exit_code"],
         "seconds": record["seconds"],
         "error": record["error"],
-        "epsilon": privacy.get("epsilon"),
+        "epsilon": _finite(privacy.get("epsilon")),
         "delta": privacy.get("delta"),
         "parent": parent and {key: parent[key] for key in ("accuracy", "bytes", "gzip_bytes")},
         "variants": [{key: variant[key] for key in keys} for variant in record["variants"]],
@@ -111,6 +112,11 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
         "nodes": record["nodes"],
         "report": record["report"],
     }
+
+
+def _finite(epsilon: float | None) -> float | None:
+    """JSON has no infinity: an ε without bound is null there."""
+    return epsilon if epsilon is not None and math.isfinite(epsilon) else None
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from components.common.artifacts import DataCheck, PrivacyStatement
-from components.common.errors import ModelError
+from components.common.errors import LockgateError
 from components.common.examples import iterate_split, read_split
 from components.common.models import save_model, save_serving
 from components.common.progress import tell
@@ -61,7 +61,7 @@ def DPTrainer(
     try:
         with ScratchExamples(private, data_config.image_shape, _scratch_folder(model.uri)) as scratch:
             train_privately(network, scratch, trainer, mechanism, journal, _told(mechanism, policy))
-    except ModelError:  # it cannot go on from where it is: what was executed is charged, and another try starts anew
+    except LockgateError:  # it cannot go on from where it is: what was executed is charged, another try starts anew
         book.settle(charge, journal.executed)
         shutil.rmtree(Path(journals, run))
         raise

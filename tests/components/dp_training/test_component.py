@@ -1,82 +1,146 @@
-"""DPTrainer's order of things: reserve, read, train, settle."""
+"""DPTrainer's order of things: reserve, read, train, settle, and what is left when one of them fails."""
 
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from components.common.errors import BudgetError, DataError
+from components.common.artifacts import DataCheck, PrivacyStatement
+from components.common.errors import BudgetError, DataError, Interrupted, ModelError
+from components.common.models import load_model
 from components.common.progress import watching
+from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
-from components.dp_training.component import _charged_training
+from components.dp_training.component import DPTrainer
 from components.dp_training.config import TrainerConfig
 from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.privacy.accounting import epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
+from components.privacy.statement import load_statement
 
 DATA = DataConfig(
     name="d",
     root="r",
     schema="s",
     roles=RolesConfig(**{role: role for role in ROLES}),
-    image_shape=(12, 12, 1),
+    image_shape=(24, 24, 1),
     classes=("a", "b", "c"),
     public_source="somewhere",
 )
-TRAINER = TrainerConfig(
-    population=90, expected_batch_size=9, steps=4, l2_norm_clip=0.5, learning_rate=0.1, physical_batch_size=32
-)
-SPAN = "d/span-6"
-
-
-def policy(budget: float) -> PrivacyConfig:
-    return PrivacyConfig(epsilon=2.0, delta=1e-3, budget_epsilon=budget)
+TRAINER = TrainerConfig(population=90, expected_batch_size=9, steps=4, l2_norm_clip=0.5, learning_rate=0.1)
+SPAN, DELTA = "d/span-6", 1e-3
 
 
 @pytest.fixture
 def examples(artifact, public, encode, example, write_split):
     made = artifact(standard_artifacts.Examples, "examples")
-    made.id = 33
     made.set_int_custom_property("span", 6)
-    images = [encode(image) for image in public.images]
+    images = [encode(np.kron(image, np.ones((2, 2, 1), np.uint8))) for image in public.images]
     write_split(made.uri, "train", [example(i, int(label)) for i, label in zip(images, public.labels, strict=True)])
     return made
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    return Ledger(tmp_path / "ledger.sqlite")
+def train(tmp_path, artifact, execute):
+    """Runs the node; gives the folders of the model and the statement."""
+
+    def run(examples, trainer=TRAINER, budget=9.0, name="model") -> tuple[str, str]:
+        outputs = {
+            "model": artifact(standard_artifacts.Model, name),
+            "statement": artifact(PrivacyStatement, f"{name}-statement"),
+        }
+        execute(
+            DPTrainer,
+            {"examples": examples, "check": artifact(DataCheck, "check")},
+            outputs,
+            config=to_json(trainer),
+            data=to_json(DATA),
+            privacy=to_json(PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=budget)),
+            ledger=str(tmp_path / "ledger.sqlite"),
+            journals=str(tmp_path / "journals"),
+        )
+        return outputs["model"].uri, outputs["statement"].uri
+
+    return run
 
 
-def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(make_model, examples, ledger):
-    statement = _charged_training(make_model(), examples, TRAINER, DATA, policy(9.0), ledger)
-    (charge,) = ledger.charges(SPAN)
-    assert (charge.run, charge.settled, charge.mechanism.steps) == ("33", True, 4)
+@pytest.fixture
+def charges(tmp_path):
+    return lambda span=SPAN: [
+        (c.settled, c.mechanism.steps) for c in Ledger(tmp_path / "ledger.sqlite").charges(span)
+    ]
+
+
+def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(tmp_path, train, examples, charges):
+    model, folder = train(examples)
+    assert charges() == [(True, 4)]
+    (charge,) = Ledger(tmp_path / "ledger.sqlite").charges(SPAN)
+    statement = load_statement(folder)
     assert (statement.span, statement.charge, statement.mechanism) == (SPAN, charge.id, charge.mechanism)
     assert 1.98 < statement.run_epsilon <= 2.0
-    assert (
-        statement.epsilon == statement.run_epsilon == epsilon_of([charge.mechanism], 1e-3) == ledger.epsilon(SPAN, 1e-3)
-    )
+    assert statement.epsilon == statement.run_epsilon == epsilon_of([charge.mechanism], DELTA)
+    assert Path(model, "model.tflite").stat().st_size > 10_000
+    again, _ = train(examples, name="again")  # the same run: nothing is executed or charged twice
+    assert charges() == [(True, 4)]
+    for mine, other in zip(load_model(model).get_weights(), load_model(again).get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
-def test_a_run_that_is_interrupted_is_charged_the_steps_that_had_begun(make_model, examples, ledger):
+def test_an_interrupted_run_keeps_its_charge_and_goes_on_under_it(train, examples, charges):
+    seen = []
+
     def interrupt(line: str) -> None:
+        seen.append(line)
         if line.startswith("step 3 of 4"):
-            raise KeyboardInterrupt
+            raise Interrupted(15)
 
-    with pytest.raises(KeyboardInterrupt), watching(interrupt):
-        _charged_training(make_model(), examples, TRAINER, DATA, policy(9.0), ledger)
-    assert [(c.settled, c.mechanism.steps) for c in ledger.charges(SPAN)] == [(True, 3)]
+    with pytest.raises(Interrupted), watching(interrupt):
+        train(examples)
+    assert charges() == [(False, 4)]
+    seen.clear()
+    with watching(seen.append):
+        train(examples, name="again")
+    assert [line.split(",")[0] for line in seen] == ["step 4 of 4"]
+    assert charges() == [(True, 4)]
 
 
-def test_over_budget_nothing_private_is_read(make_model, artifact, ledger):
+def test_another_run_does_not_go_on_with_what_is_not_its_own(train, examples, charges):
+    train(examples)
+    _, folder = train(examples, dataclasses.replace(TRAINER, learning_rate=0.2), name="other")
+    assert charges() == [(True, 4), (True, 4)]
+    statement = load_statement(folder)
+    assert statement.epsilon > statement.run_epsilon + 0.1
+    assert "the rest was spent by other runs" in statement.in_words()
+
+
+def test_weights_that_break_are_charged_what_was_executed_and_the_next_try_starts_anew(train, examples, charges):
+    wild = dataclasses.replace(TRAINER, learning_rate=1e38, steps=50)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="Lower trainer.learning_rate"):
+            train(examples, wild)
+    (first, second) = charges()
+    assert first[0] and second[0] and 0 < first[1] < 50 and 0 < second[1] < 50
+
+
+def test_over_budget_nothing_private_is_read(train, artifact, charges):
     nothing = artifact(standard_artifacts.Examples, "nothing")  # reading it would be a DataError
     with pytest.raises(BudgetError, match="Nothing private was read"):
-        _charged_training(make_model(), nothing, TRAINER, DATA, policy(1.0), ledger)
-    assert ledger.charges("d/span-0") == []
+        train(nothing, budget=1.0)
+    assert charges("d/span-0") == []
 
 
-def test_data_that_cannot_be_read_costs_nothing(make_model, artifact, ledger):
+def test_data_that_cannot_be_read_costs_nothing(train, artifact, charges):
     with pytest.raises(DataError):
-        _charged_training(
-            make_model(), artifact(standard_artifacts.Examples, "nothing"), TRAINER, DATA, policy(9.0), ledger
-        )
-    assert ledger.epsilon("d/span-0", 1e-3) == 0.0
+        train(artifact(standard_artifacts.Examples, "nothing"))
+    assert charges("d/span-0") == [(True, 0)]
+
+
+def test_a_fixed_seed_makes_epsilon_infinite(train, examples):
+    _, folder = train(examples, dataclasses.replace(TRAINER, insecure_fixed_seed=7))
+    statement = load_statement(folder)
+    assert statement.epsilon == float("inf")
+    assert statement.in_words().startswith("Nothing is promised")
+    assert json.loads(Path(folder, "statement.json").read_text())["insecure"] is True
