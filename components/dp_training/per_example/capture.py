@@ -15,6 +15,8 @@ from components.dp_training.per_example.terms import Term
 class NoClosedForm(Exception):
     """A call for which the gradient of a layer's weights cannot be had from the layer alone; holds the layer's name."""
 
+    _keras_call_info_injected = True  # Keras adds a page about the call to exceptions that have not got it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
@@ -52,10 +54,10 @@ def units(layer: keras.layers.Layer) -> list[tuple[keras.layers.Layer, keras.lay
 
 
 def _units(layer, wrapper) -> Iterator[tuple]:
-    if wrappers.is_wrapper(layer):
-        yield from _units(layer.layer, layer)
-    elif not layer.trainable_weights:
+    if not layer.trainable_weights:
         return
+    if wrappers.is_wrapper(layer):
+        yield layer.layer, layer
     elif _is_entered(layer):
         for part in layer._flatten_layers(recursive=False, include_self=False):
             yield from _units(part, None)
@@ -87,12 +89,20 @@ def recorded(model: keras.Model, *, severed: bool = False) -> Iterator[list[Use]
     """
     uses: list[Use] = []
     with contextlib.ExitStack() as stack:
-        for layer in model._flatten_layers():
-            if wrappers.has_frozen_ranges(layer):
-                stack.enter_context(replaced_call(layer, wrappers.with_frozen_ranges(layer, layer.call)))
+        stack.enter_context(frozen_ranges(model))
         for layer, wrapper in units(model):
             stack.enter_context(replaced_call(layer, _recording(layer, wrapper, layer.call, uses, severed)))
         yield uses
+
+
+@contextlib.contextmanager
+def frozen_ranges(model: keras.Model) -> Iterator[None]:
+    """Keeps quantizers of activations from following the batch (see `rules.wrappers`)."""
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers():
+            if wrappers.has_frozen_ranges(layer):
+                stack.enter_context(replaced_call(layer, wrappers.with_frozen_ranges(layer, layer.call)))
+        yield
 
 
 @contextlib.contextmanager

@@ -37,8 +37,8 @@ def clipped_gradient_sum(
 ) -> list[tf.Tensor]:
     """Sums the clipped per-example gradients of a loss (Abadi et al. 2016, arXiv:1607.00133, algorithm 1).
 
-    With augmentation (De et al. 2022, arXiv:2204.13650, section 3.2) an example's gradient is the mean over its copies, which
-    is clipped once.
+    With augmentation (De et al. 2022, arXiv:2204.13650, section 3.2) an example's gradient is the mean over its
+    copies, which is clipped once.
 
     Args:
         model: returns logits; no example's may depend on another (`check_trainable_privately`).
@@ -69,7 +69,7 @@ def clip_weights(squared_norms: tf.Tensor, present: tf.Tensor, l2_norm_clip: flo
 def gradient_terms(
     model: keras.Model, images: tf.Tensor, labels: tf.Tensor, loss: Callable, multiplicity: int
 ) -> dict[object, Term]:
-    """The per-example gradients by variable (`ref`), one term each; a variable that the loss does not reach is absent."""
+    """The per-example gradients by variable (`ref`), one term each; without those that the loss does not reach."""
     plan = plan_of(model, tf.TensorSpec([None, *images.shape[1:]], images.dtype))
     if plan.whole:
         terms = whole_model_terms(model, images, labels, loss, multiplicity)

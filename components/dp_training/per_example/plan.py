@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from components.common.errors import ModelError
 from components.common.legacy_keras import keras
 from components.dp_training.per_example.capture import NoClosedForm, recorded
+from components.dp_training.per_example.rules import wrappers
 
 _PLANS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -54,6 +56,12 @@ def _traced(model: keras.Model, spec: tf.TensorSpec) -> Plan:
 
     with tf.init_scope():
         tf.function(trace).get_concrete_function(spec)
+    wrapped = [layer.name for layer in model._flatten_layers() if wrappers.is_wrapper(layer)]
+    if found[0].whole and wrapped:
+        raise ModelError(
+            f"with TFMOT's wrappers ({', '.join(wrapped)}) every layer must have a closed form: they assign to "
+            f"variables, which tf.vectorized_map cannot repeat. But {found[0].whole}"
+        )
     return found[0]
 
 

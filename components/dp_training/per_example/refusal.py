@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from components.common.errors import ModelError
 from components.common.legacy_keras import keras
-from components.dp_training.per_example.capture import recorded, replaced_call
+from components.dp_training.per_example.capture import frozen_ranges, replaced_call
 from components.dp_training.per_example.plan import plan_of
 from components.dp_training.per_example.rules import wrappers
 
 _ANY_LENGTH = 8  # for an axis of unknown length
+_PROBED = 4  # examples
 _ROUNDING = 1e-6
 _OWN_NOISE = tuple(
     getattr(keras.layers, name)
@@ -54,17 +55,15 @@ def check_trainable_privately(model: keras.Model) -> None:
         _refuse_by_class(layer)
     if len(getattr(model, "inputs", None) or []) != 1:
         raise ModelError(f"model {model.name} must be Sequential or functional, with one input")
-    with _state_kept(model), _own_noise_off(model), recorded(model):
-        _probe(model)
     plan_of(model, tf.TensorSpec([None, *model.inputs[0].shape[1:]], model.inputs[0].dtype))
+    with _state_kept(model), _own_noise_off(model), frozen_ranges(model):
+        _probe(model)
 
 
 def _refuse_by_class(layer: keras.layers.Layer) -> None:
     """BatchNormalization that is frozen uses its stored moments, so it is let through."""
-    normalizes = "BatchNormalization" in {c.__name__ for c in type(layer).__mro__} or "BatchNormalizationBase" in {
-        c.__name__ for c in type(layer).__mro__
-    }
-    if normalizes and layer.trainable:
+    names = {c.__name__ for c in type(layer).__mro__}
+    if names & {"BatchNormalization", "BatchNormalizationBase"} and layer.trainable:
         raise ExamplesMixError(
             f"layer {layer.name} must not mix examples: {type(layer).__name__} has no per-example gradient. "
             "Use GroupNormalization instead"
@@ -112,8 +111,8 @@ def _without_training(layer: keras.layers.Layer):
 
 
 def _probe(model: keras.Model) -> None:
-    """Runs three made-up examples, then again with the first one changed."""
-    first, changed = _made_up(model)
+    """Runs made-up examples, then again with the first one changed in several ways."""
+    first, *changes = _made_up(model)
     with tf.GradientTape() as tape:
         tape.watch(first)
         output = _flat(model(first, training=True))
@@ -121,10 +120,12 @@ def _probe(model: keras.Model) -> None:
     for layer in model._flatten_layers():
         if layer._losses:
             raise _layer_loss(layer)
-    again, moved = _flat(model(first, training=True)), _flat(model(changed, training=True))
-    size = 1.0 + float(tf.reduce_max(tf.abs(output)))
-    repeats = float(tf.reduce_max(tf.abs(again - output))) <= _ROUNDING * size
-    if repeats and float(tf.reduce_max(tf.abs(moved - output)[1:])) > _ROUNDING * size:
+
+    def moves(inputs: tf.Tensor, start: int) -> bool:
+        allowed = _ROUNDING * (1.0 + float(tf.reduce_max(tf.abs(output))))
+        return float(tf.reduce_max(tf.abs(_flat(model(inputs, training=True)) - output)[start:])) > allowed
+
+    if not moves(first, 0) and any(moves(changed, 1) for changed in changes):
         raise _mixes(model)
     gradient = tape.gradient(others, first) if first.dtype.is_floating else None
     if gradient is not None:
@@ -145,12 +146,14 @@ def _flat(output: tf.Tensor) -> tf.Tensor:
     return tf.concat(parts, 1)
 
 
-def _made_up(model: keras.Model) -> tuple[tf.Tensor, tf.Tensor]:
-    """Two batches of three that differ in the first example: floats in [0, 1), or ids 0 and 1."""
+def _made_up(model: keras.Model) -> list[tf.Tensor]:
+    """Batches of four that differ in the first example: floats mostly in [0, 1), or ids 0 and 1."""
     spec = model.inputs[0]
-    shape = [3, *(_ANY_LENGTH if length is None else length for length in spec.shape[1:])]
+    shape = [_PROBED, *(_ANY_LENGTH if length is None else length for length in spec.shape[1:])]
     rng = np.random.default_rng(0)
-    batch = rng.random(shape) if spec.dtype.is_floating else rng.integers(0, 2, shape)
-    changed = batch.copy()
-    changed[0] = 1 - changed[0] if not spec.dtype.is_floating else rng.random(shape[1:])
-    return tf.constant(batch, spec.dtype), tf.constant(changed, spec.dtype)
+    if not spec.dtype.is_floating:
+        batch = rng.integers(0, 2, shape)
+        return [tf.constant(np.concatenate([own, batch[1:]]), spec.dtype) for own in (batch[:1], 1 - batch[:1])]
+    batch = rng.random(shape)
+    own = (batch[:1], rng.random([1, *shape[1:]]), -10.0 * batch[:1], 10.0 * batch[:1])
+    return [tf.constant(np.concatenate([first, batch[1:]]), spec.dtype) for first in own]

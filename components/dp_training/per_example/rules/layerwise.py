@@ -1,7 +1,8 @@
 """A layer without a closed form: its per-example gradients by `tf.vectorized_map` over its own call.
 
 Only the layer is run again, on its recorded input and the gradient at its output; the rest of the model keeps its
-closed forms. The layer must do the same when it runs again, so one that draws random numbers is left to the whole model.
+closed forms. The layer must do the same when it runs again, so one that draws random numbers is left to
+`whole_model_terms`.
 """
 
 from collections.abc import Callable, Sequence

@@ -42,11 +42,11 @@ class Rule:
 def before_activation(layer: keras.layers.Layer, call: Callable, x: tf.Tensor) -> Recorded:
     """Runs a layer, and taps its output before the activation."""
     activation = layer.activation
-    layer.activation = None
+    object.__setattr__(layer, "activation", None)
     try:
         output = call(x)
     finally:
-        layer.activation = activation
+        object.__setattr__(layer, "activation", activation)
     return Recorded(output=output if activation is None else activation(output), taps=(output,), saved=(x,))
 
 

@@ -5,10 +5,12 @@ function of its variables; its gradient (straight-through, or a sum over each cl
 materialised gradient, before any norm is taken.
 
 Quantizers of activations follow the range of the whole batch while training: an example's output would depend on the
-others, and the range itself would be released without noise. Here they stay as they are; calibrate them on public data.
+others, and the range itself would be released without noise. Here they stay as they are: calibrate them on public
+data.
 Ranges of weights follow the weights, which are already private.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,7 +24,7 @@ from components.dp_training.per_example.terms import Direct, Term
 class Source:
     """Where a wrapped layer's weight comes from.
 
-    compute: makes the weight, without side effect. variables: what it is made of. elementwise: whether each element
+    compute: makes the weight, as often as one likes. variables: what it is made of. elementwise: whether each element
     is made of the same element of the one variable, so that one mask holds for all examples.
     """
 
@@ -69,12 +71,22 @@ def has_frozen_ranges(layer: keras.layers.Layer) -> bool:
 
 
 def with_frozen_ranges(layer: keras.layers.Layer, call: Callable) -> Callable:
-    """The layer's call with its activations' ranges as they are, and its weights' ranges renewed."""
+    """The layer's call in training, but for the ranges of activations, which stay as they are."""
+    if _is(layer, "QuantizeLayer"):
+        return lambda inputs, training=None: call(inputs, training=False)
 
     def frozen(inputs, training=None, **kwargs):
-        for weight, quantizer, ranges in getattr(layer, "_weight_vars", []):
-            quantizer(weight, True, weights=ranges)
-        return call(inputs, training=False, **kwargs)
+        weights = [quantizer(weight, True, weights=ranges) for weight, quantizer, ranges in layer._weight_vars]
+        layer.quantize_config.set_quantize_weights(layer.layer, weights)
+        for activation in layer._quantize_activations:
+            activation.training = False
+        layer.quantize_config.set_quantize_activations(layer.layer, layer._quantize_activations)
+        if "training" in inspect.signature(type(layer.layer).call).parameters:
+            kwargs["training"] = training
+        outputs = layer.layer.call(inputs, **kwargs)
+        for quantizer in layer._output_quantizers:
+            outputs = quantizer(outputs, False, weights=layer._output_quantizer_vars)
+        return outputs
 
     return frozen
 
@@ -104,11 +116,15 @@ def _clustered(wrapper, attribute: str) -> Source | None:
 def _quantized(wrapper, attribute: str) -> Source | None:
     for weight, quantizer, ranges in wrapper._weight_vars:
         if weight.name.split("/")[-1].split(":")[0] == attribute:
-            plain = "clust" not in type(quantizer).__name__.lower()
-            extra = [v for v in ranges.values() if isinstance(v, tf.Variable) and v.trainable]
-            return Source(
-                compute=lambda: quantizer(weight, False, weights=ranges),
-                variables=[weight, *extra],
-                elementwise=plain and not extra,
-            )
+            return _quantized_source(weight, quantizer, ranges)
     return None
+
+
+def _quantized_source(weight: tf.Variable, quantizer, ranges: dict) -> Source:
+    """A quantizer that has weights of its own (cluster centroids) mixes elements; all others round each by itself."""
+    extra = [value for value in ranges.values() if isinstance(value, tf.Variable) and value.trainable]
+    return Source(
+        compute=lambda: quantizer(weight, True, weights=ranges),
+        variables=[weight, *extra],
+        elementwise="Cluster" not in type(quantizer).__name__,
+    )
