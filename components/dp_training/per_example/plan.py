@@ -54,8 +54,7 @@ def _traced(model: keras.Model, spec: tf.TensorSpec) -> Plan:
         found.append(Plan(rerun=rerun, whole=whole))
         return tf.constant(0.0)
 
-    with tf.init_scope():
-        tf.function(trace).get_concrete_function(spec)
+    tf.function(trace).get_concrete_function(spec)
     wrapped = [layer.name for layer in model._flatten_layers() if wrappers.is_wrapper(layer)]
     if found[0].whole and wrapped:
         raise ModelError(

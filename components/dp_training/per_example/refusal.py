@@ -151,7 +151,9 @@ def _made_up(model: keras.Model) -> list[tf.Tensor]:
     spec = model.inputs[0]
     shape = [_PROBED, *(_ANY_LENGTH if length is None else length for length in spec.shape[1:])]
     rng = np.random.default_rng(0)
-    if not spec.dtype.is_floating:
+    if not spec.dtype.is_floating or any(
+        isinstance(layer, keras.layers.Embedding) for layer in model._flatten_layers()
+    ):
         batch = rng.integers(0, 2, shape)
         return [tf.constant(np.concatenate([own, batch[1:]]), spec.dtype) for own in (batch[:1], 1 - batch[:1])]
     batch = rng.random(shape)

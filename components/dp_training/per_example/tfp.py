@@ -1,9 +1,9 @@
 """The closed forms on tensorflow-privacy's own extension point, its fast-gradient-clipping layer registry.
 
-With `layer_registry()`, TFP's `DPModel` and `clip_grads` take every layer that has a rule here by its closed form, where
-TFP 0.9.0 itself knows Dense and Embedding only and runs the rest at a fiftieth of the speed. TFP adds up a layer's
-squared norms call by call, which is not the norm of the sum when a layer is called twice; here the last call answers
-for all of them.
+With `layer_registry()`, TFP's `DPModel` and `clip_grads` take every layer that has a rule here by its closed form,
+where TFP 0.9.0 itself knows Dense and Embedding only and runs the rest at a fiftieth of the speed. TFP adds up a
+layer's squared norms call by call, which is not the norm of the sum when a layer is called twice; here the last call
+answers for all of them.
 """
 
 import sys

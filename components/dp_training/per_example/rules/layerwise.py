@@ -12,6 +12,7 @@ import tensorflow as tf
 from components.common.legacy_keras import keras
 from components.dp_training.per_example.rules.rule import Recorded
 from components.dp_training.per_example.terms import Direct
+from components.dp_training.per_example.vectorized import over_rows
 
 _RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
 
@@ -49,4 +50,4 @@ def terms(recorded: Recorded, weights: Sequence[tf.Variable], gradients: Sequenc
         found = tape.gradient(output, weights, [g[None] for g in at_output], unconnected_gradients="zero")
         return [tf.convert_to_tensor(g) for g in found]
 
-    return [Direct(g) for g in tf.vectorized_map(one, ([flat[place] for place in places], list(gradients)))]
+    return [Direct(g) for g in over_rows(one, ([flat[place] for place in places], list(gradients)))]

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from components.common.legacy_keras import keras
 from components.dp_training.per_example.terms import Direct, Term
+from components.dp_training.per_example.vectorized import over_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Source:
             found = tape.gradient(weight, self.variables, gradient, unconnected_gradients="zero")
             return [tf.convert_to_tensor(f) for f in found]
 
-        return list(zip(self.variables, map(Direct, tf.vectorized_map(one, gradients)), strict=True))
+        return list(zip(self.variables, map(Direct, over_rows(one, gradients)), strict=True))
 
 
 def _is(layer: keras.layers.Layer, name: str) -> bool:

@@ -1,10 +1,14 @@
 """The naive loop in float64 that everything here is compared with."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from components.common.legacy_keras import keras
+
+sys.skip_tf_privacy_import = True  # see `per_example.tfp`
 
 
 def cross_entropy(labels, logits):

@@ -18,9 +18,7 @@ def test_windows_equal_extract_patches(by_row, padding, monkeypatch):
     ):
         images = np.random.default_rng(0).random((2, 9, 8, channels), np.float32)
         win = patches.window((9, 8), kernel, strides, dilation, padding)
-        theirs = tf.image.extract_patches(
-            images, [1, *kernel, 1], [1, *strides, 1], [1, *dilation, 1], padding.upper()
-        )
+        theirs = tf.image.extract_patches(images, [1, *kernel, 1], [1, *strides, 1], [1, *dilation, 1], padding.upper())
         ours = patches.patches(tf.constant(images), win)
         assert win.positions((9, 8)) == tuple(theirs.shape[1:3])
         np.testing.assert_array_equal(ours, tf.reshape(theirs, ours.shape))

@@ -113,7 +113,11 @@ def group_normalization(draw):
 
 @st.composite
 def layer_normalization(draw):
-    kwargs = {"axis": draw(st.sampled_from([-1, 1, [1, 2]])), "center": draw(st.booleans()), "scale": draw(st.booleans())}
+    kwargs = {
+        "axis": draw(st.sampled_from([-1, 1, [1, 2]])),
+        "center": draw(st.booleans()),
+        "scale": draw(st.booleans()),
+    }
     return Case(kwargs=kwargs, shape=(4, 5), shorter=False)
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
+from tensorflow_privacy.privacy.keras_models.dp_keras_model import make_dp_model_class
 
 from components.common.legacy_keras import keras
 from components.dp_training.models import build
 from components.dp_training.per_example.engine import cross_entropy, gradient_terms
 from components.dp_training.per_example.rules import RULES
 from components.dp_training.per_example.tfp import layer_registry, make_default_layer_registry
-from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads
-from tensorflow_privacy.privacy.keras_models.dp_keras_model import make_dp_model_class
 
 L = keras.layers
 

@@ -68,17 +68,13 @@ def cluster_preserving():
 def prune_preserving():
     model = pruned()
     model(images(2), training=True)
-    return quantized(
-        tfmot.sparsity.keras.strip_pruning(model), prune_preserve.Default8BitPrunePreserveQuantizeScheme()
-    )
+    return quantized(tfmot.sparsity.keras.strip_pruning(model), prune_preserve.Default8BitPrunePreserveQuantizeScheme())
 
 
 MODELS = {
     "pruned": pruned,
     "clustered": clustered,
-    "clustered, averaged": lambda: clustered(
-        cluster_gradient_aggregation=GradientAggregation.AVG
-    ),
+    "clustered, averaged": lambda: clustered(cluster_gradient_aggregation=GradientAggregation.AVG),
     "clustered, sparse": lambda: clustered(preserve_sparsity=True),
     "quantized": lambda: quantized(plain()),
     "quantized, keeping clusters": cluster_preserving,
@@ -119,7 +115,8 @@ def test_a_wrapped_layer_without_a_closed_form_is_refused():
     start = tfmot.clustering.keras.CentroidInitialization.LINEAR
     model = keras.Sequential([L.InputLayer((4, 3)), L.GRU(2), L.Dense(3)])
     wrapped = keras.models.clone_model(
-        model, clone_function=lambda l: l if isinstance(l, L.Dense) else experimental.cluster_weights(l, 2, start)
+        model,
+        clone_function=lambda part: part if isinstance(part, L.Dense) else experimental.cluster_weights(part, 2, start),
     )
     with pytest.raises(ModelError, match="gru.* closed form"):
         check_trainable_privately(wrapped)
