@@ -1,0 +1,92 @@
+"""Per-example clipping: the sum over a batch of gradients that were each clipped to an l2 norm.
+
+One forward and one backward pass give each layer's input and the gradient at its output; from these follow every
+example's gradient norm and the clipped sum, layer by layer, in closed form. tensorflow-privacy's fast gradient clipping
+(`clip_grads.compute_clipped_gradients_and_outputs`) takes the same closed forms through its layer registry (see
+`tfp.py`), but only their norms: it runs the model forward and backward once more for the weighted loss. Measured by
+`benchmarks/dp_throughput.py`, its file of figures says what that costs: the reason why this engine stands beside it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from components.common.legacy_keras import keras
+from components.dp_training.per_example.capture import recorded
+from components.dp_training.per_example.plan import plan_of
+from components.dp_training.per_example.terms import Term, merged
+from components.dp_training.per_example.vectorized import whole_model_terms
+
+_TINY = 1e-12
+
+
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """float32 [m] from int labels [m] and float32 logits [m, classes]."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def clipped_gradient_sum(
+    model: keras.Model,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    present: tf.Tensor,
+    l2_norm_clip: float,
+    *,
+    loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = cross_entropy,
+    multiplicity: int = 1,
+) -> list[tf.Tensor]:
+    """Sums the clipped per-example gradients of a loss (Abadi et al. 2016, arXiv:1607.00133, algorithm 1).
+
+    With augmentation (De et al. 2022, arXiv:2204.13650, section 3.2) an example's gradient is the mean over its
+    copies, which is clipped once.
+
+    Args:
+        model: returns logits; no example's may depend on another (`check_trainable_privately`).
+        images: [n * multiplicity, ...], an example's copies side by side.
+        labels: [n, ...].
+        present: float32 [n], 1 for an example, 0 for padding, which adds nothing.
+        l2_norm_clip: bound on the l2 norm of one example's gradient over all trainable variables.
+        loss: from labels [m, ...] and logits [m, ...] to float32 [m], each of its own row only.
+        multiplicity: copies of each example.
+
+    Returns:
+        One float32 tensor a trainable variable of the model, in its order.
+    """
+    images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
+    found = gradient_terms(model, images, labels, loss, multiplicity)
+    weights = clip_weights(tf.add_n([term.squared_norms() for term in found.values()]), present, l2_norm_clip)
+    return [
+        found[v.ref()].weighted_sum(weights) if v.ref() in found else tf.zeros_like(v)
+        for v in model.trainable_variables
+    ]
+
+
+def clip_weights(squared_norms: tf.Tensor, present: tf.Tensor, l2_norm_clip: float) -> tf.Tensor:
+    """float32 [n]: what each example's gradient is multiplied by."""
+    return present * tf.minimum(1.0, l2_norm_clip * tf.math.rsqrt(squared_norms + _TINY))
+
+
+def gradient_terms(
+    model: keras.Model, images: tf.Tensor, labels: tf.Tensor, loss: Callable, multiplicity: int
+) -> dict[object, Term]:
+    """The per-example gradients by variable (`ref`), one term each; without those that the loss does not reach."""
+    plan = plan_of(model, tf.TensorSpec([None, *images.shape[1:]], images.dtype))
+    if plan.whole:
+        terms = whole_model_terms(model, images, labels, loss, multiplicity)
+        return {v.ref(): term for v, term in zip(model.trainable_variables, terms, strict=True)}
+    with tf.GradientTape() as tape, recorded(model) as uses:
+        repeated = labels if multiplicity == 1 else tf.repeat(labels, multiplicity, 0)
+        total = tf.reduce_sum(loss(repeated, model(images, training=True))) / multiplicity
+    gradients = tape.gradient(total, [use.recorded.taps for use in uses], unconnected_gradients="zero")
+    return by_variable(
+        [pair for use, own in zip(uses, gradients, strict=True) for pair in use.terms(own)],
+        None if multiplicity == 1 else tf.shape(labels)[0],
+    )
+
+
+def by_variable(pairs: Sequence[tuple[tf.Variable, Term]], n: tf.Tensor | None) -> dict[object, Term]:
+    """Merges the terms of each variable over all calls and copies; n as in `merged`."""
+    found: dict[object, list[Term]] = {}
+    for variable, term in pairs:
+        found.setdefault(variable.ref(), []).append(term)
+    return {ref: merged(terms, n) for ref, terms in found.items()}
