@@ -126,7 +126,8 @@ class _Training:
     def _add_clipped(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Adds one physical batch's clipped gradients to the sums if they are finite; returns whether, a bool."""
         inputs, present = tf.cast(images, tf.float32) / 255.0, tf.ones(tf.shape(labels))
-        clipped = clipped_gradient_sum(self._model, inputs, labels, present, self._config.l2_norm_clip)
+        clip, copies = self._config.l2_norm_clip, self._config.augmentation_multiplicity
+        clipped = clipped_gradient_sum(self._model, inputs, labels, present, clip, multiplicity=copies)
         finite = _all_finite(clipped)
         for total, gradient in zip(self._sums, clipped, strict=True):
             total.assign_add(tf.math.multiply_no_nan(gradient, tf.cast(finite, tf.float32)))

@@ -122,6 +122,15 @@ def test_an_example_that_has_no_finite_gradient_adds_nothing(tmp_path):
     assert np.all(np.isfinite(moved)) and np.linalg.norm(moved) > 0
 
 
+def test_copies_that_are_equal_count_as_one_example(tmp_path):
+    """A mirror image of a symmetric image is the image: four copies average to its own gradient, clipped once."""
+    private = examples(7)
+    symmetric = Split(images=np.minimum(private.images, private.images[:, :, ::-1]), labels=private.labels)
+    settings = config(steps=1, augmentations=("flip",), augmentation_multiplicity=4, physical_batch_size=3)
+    moved = train(tmp_path, symmetric, settings)
+    np.testing.assert_allclose(moved, -clipped_sum(symmetric, 0.5) / 20, rtol=1e-4, atol=1e-6)
+
+
 def test_weights_that_are_no_longer_finite_are_one_clear_line(tmp_path):
     with pytest.raises(ModelError, match="finite weights. Lower trainer.learning_rate"):
         train(tmp_path, examples(5), config(steps=60, learning_rate=1e37), noise=100.0)
