@@ -38,8 +38,8 @@ class Console(Watcher):
         self._terminal.close()
 
     def node_started(self, node: str, position: int, total: int) -> None:
-        """Shows a spinner, the node's name and place, and how long it runs."""
-        if self._quiet:
+        """Shows a spinner, the node's name and place, and how long it runs; nothing where nobody watches a terminal."""
+        if self._quiet or not self._out.is_terminal:
             return
         columns = (
             SpinnerColumn(),
