@@ -1,10 +1,12 @@
 """TFX glue: reserve ε, train, settle, save the model with its statement."""
 
+import dataclasses
 import hashlib
 import math
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from components.common.artifacts import DataCheck, PrivacyStatement
@@ -13,7 +15,7 @@ from components.common.examples import iterate_split, read_split
 from components.common.models import save_model, save_serving
 from components.common.progress import tell
 from components.common.public_training import fit_public
-from components.common.settings import from_json
+from components.common.settings import from_json, to_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.config import TrainerConfig
 from components.dp_training.core import train_privately
@@ -47,7 +49,9 @@ def DPTrainer(
         from_json(DataConfig, data),
         from_json(PrivacyConfig, privacy),
     )
-    book, run = Ledger(ledger), _run_key(config, data, privacy, examples.uri)
+    images = examples.get_string_custom_property("input_fingerprint") or examples.uri
+    target = to_json(dataclasses.replace(policy, budget_epsilon=policy.epsilon))  # another budget makes no other model
+    book, run = Ledger(ledger), _run_key(config, data, target, images)
     span = f"{data_config.name}/span-{examples.get_int_custom_property('span') or 0}"
     mechanism = _mechanism(trainer, policy)
     charge = _reserve(book, span, run, mechanism, policy, Path(journals, run))
@@ -90,7 +94,7 @@ def _mechanism(trainer: TrainerConfig, policy: PrivacyConfig) -> Mechanism:
 
 def _run_key(*parts: str) -> str:
     """Names a run by all that its model depends on, so that the same run finds its journal again, and no other does."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join([*parts, version("lockgate")]).encode()).hexdigest()[:32]
 
 
 def _scratch_folder(uri: str) -> str:

@@ -83,7 +83,7 @@ def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(tmp_path, t
     assert 1.98 < statement.run_epsilon <= 2.0
     assert statement.epsilon == statement.run_epsilon == epsilon_of([charge.mechanism], DELTA)
     assert Path(model, "model.tflite").stat().st_size > 10_000
-    again, _ = train(examples, name="again")  # the same run: nothing is executed or charged twice
+    again, _ = train(examples, name="again", budget=8.0)  # the same run: nothing is executed or charged twice
     assert charges() == [(True, 4)]
     for mine, other in zip(load_model(model).get_weights(), load_model(again).get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
@@ -114,6 +114,13 @@ def test_another_run_does_not_go_on_with_what_is_not_its_own(train, examples, ch
     statement = load_statement(folder)
     assert statement.epsilon > statement.run_epsilon + 0.1
     assert "the rest was spent by other runs" in statement.in_words()
+
+
+def test_other_images_make_another_run(train, examples, charges):
+    for fingerprint in ("one", "other", "one"):
+        examples.set_string_custom_property("input_fingerprint", fingerprint)
+        train(examples, name=f"{fingerprint}-{len(charges())}")
+    assert charges() == [(True, 4), (True, 4)]
 
 
 def test_weights_that_break_are_charged_what_was_executed_and_the_next_try_starts_anew(train, examples, charges):
