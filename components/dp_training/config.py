@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from components.common.settings import require, require_fraction, require_positive
 
-MODELS = ("tanh_cnn",)
+MODELS = ("tanh_cnn", "gabor_cnn", "scattering_linear")
+SCHEDULES = ("constant", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class TrainerConfig:
 
     model: name of a model factory. population: declared, public number of training examples.
     expected_batch_size: the sampling probability is this over `population`. steps: number of noisy steps. physical_batch_size: examples on which gradients are held at one
-    time, which bounds memory. ema: decay of the weights' moving average, 0 for none. pretrain_epochs: passes over
+    time, which bounds memory. learning_rate_schedule: "linear" lets the rate fall to zero over the steps. ema: decay of the weights' moving average, 0 for none. pretrain_epochs: passes over
     `public`, without noise, before the first private step; 0 for none.
     """
 
@@ -25,12 +26,15 @@ class TrainerConfig:
     model: str = "tanh_cnn"
     momentum: float = 0.9
     ema: float = 0.0
+    learning_rate_schedule: str = "constant"
     physical_batch_size: int = 256
     pretrain_epochs: int = 0
     pretrain_learning_rate: float = 0.002
 
     def __post_init__(self):
         require(self.model in MODELS, "model", f"be one of {', '.join(MODELS)}", self.model)
+        schedule = self.learning_rate_schedule
+        require(schedule in SCHEDULES, "learning_rate_schedule", f"be one of {', '.join(SCHEDULES)}", schedule)
         for name in ("l2_norm_clip", "learning_rate", "pretrain_learning_rate"):
             require_positive(name, getattr(self, name))
         for name in ("population", "expected_batch_size", "steps", "physical_batch_size"):

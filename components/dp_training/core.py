@@ -1,5 +1,6 @@
 """DP-SGD on arrays: Poisson sampling, clipped sums, one noise draw a step, division by the expected batch size."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from components.common.examples import Split
 from components.common.legacy_keras import keras
 from components.dp_training.config import TrainerConfig
 from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
+from components.dp_training.scattering import Scattering2D
 from components.privacy.accounting import Mechanism
 
 
@@ -36,6 +38,7 @@ def train_privately(
         ModelError: the model mixes examples, or its weights are no longer finite.
     """
     check_trainable_privately(model)
+    private, model = without_fixed_layers(private, model)
     sums = [tf.Variable(tf.zeros_like(v)) for v in model.trainable_variables]
     averages = [tf.Variable(v) for v in model.trainable_variables]
     add, step = _compiled(model, config, mechanism, sums, averages)
@@ -62,12 +65,12 @@ def _compiled(
 ) -> tuple[Callable, Callable]:
     """The two graphs of a step: add a physical batch to `sums`; noise them, move the weights, reset them."""
     noise = tf.random.Generator.from_non_deterministic_state()
-    optimizer = keras.optimizers.legacy.SGD(config.learning_rate, momentum=config.momentum)
+    optimizer = keras.optimizers.legacy.SGD(tf.Variable(config.learning_rate), momentum=config.momentum)
     stddev = mechanism.noise_multiplier * config.l2_norm_clip
 
     @tf.function
     def add(images, labels, present):
-        inputs = tf.cast(images, tf.float32) / 255.0
+        inputs = _scaled(images)
         clipped = clipped_gradient_sum(model, inputs, labels, present, config.l2_norm_clip)
         for total, gradient in zip(sums, clipped, strict=True):
             total.assign_add(gradient)
@@ -75,6 +78,8 @@ def _compiled(
     @tf.function
     def step(executed):
         noised = [(s + noise.normal(s.shape, stddev=stddev)) / config.expected_batch_size for s in sums]
+        if config.learning_rate_schedule == "linear":
+            optimizer.learning_rate.assign(config.learning_rate * (1.0 - executed / mechanism.steps))
         optimizer.apply_gradients(zip(noised, model.trainable_variables, strict=True))
         decay = tf.minimum(config.ema, (1.0 + executed) / (10.0 + executed))
         for total, average, variable in zip(sums, averages, model.trainable_variables, strict=True):
@@ -84,15 +89,41 @@ def _compiled(
     return add, step
 
 
+def without_fixed_layers(private: Split, model: keras.Model) -> tuple[Split, keras.Model]:
+    """Computes once, example by example, what the leading layers without trained weights make of the images.
+
+    A gradient does not see the difference. Only a Sequential whose first layers are fixed, and among them one that is
+    dear (`Scattering2D`), is split, since the features take more memory than the images.
+
+    Returns:
+        The examples with float32 features in place of images, and a model of the remaining, shared layers.
+    """
+    layers = model.layers if isinstance(model, keras.Sequential) else []
+    fixed = list(itertools.takewhile(lambda layer: not layer.trainable_weights, layers))
+    if not any(isinstance(layer, Scattering2D) for layer in fixed):
+        return private, model
+    prefix = keras.Sequential([keras.layers.Input(model.input_shape[1:]), *fixed])
+    head = keras.Sequential([keras.layers.Input(prefix.output_shape[1:]), *layers[len(fixed) :]])
+    transform = tf.function(lambda images: prefix(_scaled(images), training=False))
+    parts = [transform(private.images[i : i + 250]).numpy() for i in range(0, len(private), 250)]
+    empty = np.zeros((0, *prefix.output_shape[1:]), np.float32)
+    return Split(images=np.concatenate(parts or [empty]), labels=private.labels), head
+
+
+def _scaled(images: tf.Tensor) -> tf.Tensor:
+    """Images from uint8 to float32 in [0, 1]; features, which are float32 already, as they are."""
+    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
+
+
 def _physical_batches(private: Split, sampled: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Cuts a sample into batches of exactly `size`, padded with absent examples; none for an empty sample.
 
     Yields:
-        uint8 images [size, height, width, channels], int64 labels [size], float32 presence [size].
+        uint8 images [size, height, width, channels] (or float32 features of them), int64 labels [size], float32 presence [size].
     """
     for start in range(0, len(sampled), size):
         chosen = sampled[start : start + size]
-        images = np.zeros((size, *private.images.shape[1:]), np.uint8)
+        images = np.zeros((size, *private.images.shape[1:]), private.images.dtype)
         labels = np.zeros(size, np.int64)
         present = np.zeros(size, np.float32)
         images[: len(chosen)] = private.images[chosen]
