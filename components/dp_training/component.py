@@ -19,8 +19,9 @@ from components.common.settings import from_json, to_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.config import TrainerConfig
 from components.dp_training.core import train_privately
+from components.dp_training.fixed import features_of, without_fixed_layers
 from components.dp_training.journal import Journal
-from components.dp_training.models import build
+from components.dp_training.models import build, folded
 from components.dp_training.scratch import ScratchExamples
 from components.example_gen.config import DataConfig
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
@@ -61,15 +62,17 @@ def DPTrainer(
         tell(f"pretraining on the public split, {trainer.pretrain_epochs} epochs")
         public = read_split(examples.uri, "public", data_config.image_shape)
         fit_public(network, public, trainer.pretrain_epochs, trainer.pretrain_learning_rate)
+    front, trained = (None, network) if trainer.augmentations else without_fixed_layers(network)
     private = iterate_split(examples.uri, "train", data_config.image_shape)
     try:
-        with ScratchExamples(private, data_config.image_shape, _scratch_folder(model.uri)) as scratch:
-            train_privately(network, scratch, trainer, mechanism, journal, _told(mechanism, policy))
+        with ScratchExamples(features_of(front, private) if front else private, _scratch_folder(model.uri)) as scratch:
+            train_privately(trained, scratch, trainer, mechanism, journal, _told(mechanism, policy))
     except LockgateError:  # it cannot go on from where it is: what was executed is charged, another try starts anew
         book.settle(charge, journal.executed)
         shutil.rmtree(Path(journals, run))
         raise
     book.settle(charge, journal.executed)
+    network = folded(network)
     save_model(network, model.uri)
     save_serving(network, model.uri, data_config.image_shape)
     Path(model.uri, "model.tflite").write_bytes(convert(network, "float32"))

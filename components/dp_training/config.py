@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from components.common.errors import ConfigError
 from components.common.settings import require, require_fraction, require_positive
 
-MODELS = ("tanh_cnn",)
+MODELS = ("tanh_cnn", "gabor_cnn", "scattering_linear")
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "linear", "cosine")
 AUGMENTATIONS = ("shift", "flip")

@@ -11,6 +11,7 @@ from components.common.examples import Split
 from components.common.legacy_keras import keras
 from components.dp_training.augmentation import augmented
 from components.dp_training.config import TrainerConfig
+from components.dp_training.fixed import scaled
 from components.dp_training.journal import Journal
 from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
 from components.dp_training.randomness import GaussianNoise, PoissonSampler, generator
@@ -39,8 +40,8 @@ def train_privately(
     examples leave this function.
 
     Args:
-        model: returns logits; takes float32 images in [0, 1].
-        private: the training examples; reading them is charged by the caller.
+        model: returns logits; takes float32 images in [0, 1], or features.
+        private: the training examples, uint8 images or float32 features; reading them is charged by the caller.
         config: how to train.
         mechanism: the noise, the sampling probability and the number of steps that were reserved.
         journal: counts the steps, and holds the state that an earlier, killed process of the same run had reached.
@@ -81,8 +82,7 @@ class _Training:
         seed = config.insecure_fixed_seed
         self._noise = GaussianNoise(mechanism.noise_multiplier * config.l2_norm_clip, seed)
         self._augmenting = generator(seed)
-        images = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
-        self._add = tf.function(self._add_clipped, input_signature=[images, tf.TensorSpec([None], tf.int64)])
+        self._add = tf.function(self._add_clipped, reduce_retracing=True)
         self._move = tf.function(self._apply_noised, input_signature=[tf.TensorSpec([], tf.int64)])
 
     def step(self, private: Indexed, sampled: np.ndarray, number: int) -> None:
@@ -92,14 +92,14 @@ class _Training:
             batch = private.take(indices)
             copies = self._config.augmentation_multiplicity
             images = augmented(batch.images, self._config.augmentations, copies, self._augmenting)
-            self._accumulate(images, batch.labels)
+            self._accumulate(tf.constant(images), tf.constant(batch.labels))
         if not self._move(tf.constant(number, tf.int64)):
             raise ModelError("private training must keep finite weights. Lower trainer.learning_rate")
 
-    def _accumulate(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> None:
         """Adds examples to the sum. One whose gradient is not finite, which no clip bounds, adds nothing: it is found
         by halving, so that what an example adds depends on itself alone."""
-        if self._add(tf.constant(images), tf.constant(labels)) or len(labels) == 1:
+        if self._add(images, labels) or len(labels) == 1:
             return
         half, copies = len(labels) // 2, len(images) // len(labels)
         self._accumulate(images[: half * copies], labels[:half])
@@ -125,7 +125,7 @@ class _Training:
 
     def _add_clipped(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Adds one physical batch's clipped gradients to the sums if they are finite; returns whether, a bool."""
-        inputs, present = tf.cast(images, tf.float32) / 255.0, tf.ones(tf.shape(labels))
+        inputs, present = scaled(images), tf.ones(tf.shape(labels))
         clip, copies = self._config.l2_norm_clip, self._config.augmentation_multiplicity
         clipped = clipped_gradient_sum(self._model, inputs, labels, present, clip, multiplicity=copies)
         finite = _all_finite(clipped)

@@ -1,7 +1,13 @@
 """Model factories that the config names. All take float32 images in [0, 1] and return logits."""
 
+import numpy as np
+import tensorflow as tf
+
 from components.common.errors import ConfigError
 from components.common.legacy_keras import keras
+from components.dp_training.scattering import Scattering2D
+from components.dp_training.synthetic import random_images
+from components.dp_training.whitening import LogCompression, Standardize, whitening
 
 
 def build(name: str, image_shape: tuple[int, ...], classes: int) -> keras.Model:
@@ -42,4 +48,90 @@ def tanh_cnn(image_shape: tuple[int, ...], classes: int) -> keras.Model:
     )
 
 
-_FACTORIES = {"tanh_cnn": tanh_cnn}
+def gabor_cnn(image_shape: tuple[int, ...], classes: int) -> keras.Model:
+    """A convolution that starts as a bank of Gabor filters, and a linear head that starts at zero; all of it is trained.
+    17,290 parameters on 28x28x1.
+
+    The second normalization centres each channel of each example: without them most of the clip norm goes to what all examples
+    share. Filters that start as edge detectors, and not by chance, are what a private run has no budget to find.
+    """
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input(image_shape, name="image"),
+            Standardize(name="standardize"),
+            layers.ZeroPadding2D(3, name="pad"),
+            layers.Conv2D(32, 7, strides=2, activation="relu", name="conv"),
+            layers.AveragePooling2D(2, name="pool"),
+            Standardize(each_channel=True, name="centre"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(classes, kernel_initializer="zeros", name="logits"),
+        ],
+        name="gabor_cnn",
+    )
+    bank = gabor_filters(32, 7)[:, :, None, :]
+    model.get_layer("conv").kernel.assign(np.repeat(bank, image_shape[2], 2) / np.sqrt(image_shape[2]))
+    return model
+
+
+def gabor_filters(count: int, size: int) -> np.ndarray:
+    """Gabor filters of unit norm and zero mean, float32 [size, size, count]: four frequencies, orientations in turn,
+    phases by chance from a fixed seed."""
+    draw = np.random.default_rng(0)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    envelope = np.exp(-(x**2 + y**2) / (2 * (size / 5) ** 2))
+    bank = []
+    for index in range(count):
+        angle, frequency = np.pi * (4 * index / count % 1), (1.8, 1.2, 0.8, 0.5)[4 * index // count]
+        wave = np.cos(frequency * (y * np.cos(angle) + x * np.sin(angle)) + draw.uniform(0, 2 * np.pi))
+        bank.append(envelope * wave - np.mean(envelope * wave))
+    return np.stack([f / np.linalg.norm(f) for f in bank], -1).astype(np.float32)
+
+
+def scattering_linear(image_shape: tuple[int, ...], classes: int) -> keras.Model:
+    """Fixed wavelet features, whitened with statistics of random images, and a linear head that starts at zero. On
+    28x28x1, 7,690 trained parameters; `folded` then makes one linear layer of the whitening and the head."""
+    features = keras.Sequential(
+        [
+            keras.layers.Input(image_shape, name="image"),
+            Scattering2D(name="scattering"),
+            LogCompression(name="log"),
+            keras.layers.Flatten(name="flatten"),
+        ]
+    )
+    kernel, bias = _whitening_of(features, image_shape)
+    whiten = keras.layers.Dense(len(bias), trainable=False, name="whiten")
+    logits = keras.layers.Dense(classes, kernel_initializer="zeros", name="logits")
+    model = keras.Sequential([*features.layers, whiten, logits], name="scattering_linear")
+    model.build((None, *image_shape))
+    whiten.set_weights([kernel, bias])
+    return model
+
+
+def folded(model: keras.Model) -> keras.Model:
+    """The same function with one Dense layer where a fixed Dense named `whiten` feeds the head; other models as they are."""
+    if "whiten" not in [layer.name for layer in model.layers]:
+        return model
+    whiten, logits = model.get_layer("whiten"), model.get_layer("logits")
+    before = model.layers[: model.layers.index(whiten)]
+    head = keras.layers.Dense(logits.units, name="logits")
+    made = keras.Sequential([keras.layers.Input(model.input_shape[1:], name="image"), *before, head], name=model.name)
+    (turn, shift), (kernel, bias) = whiten.get_weights(), logits.get_weights()
+    head.set_weights([turn @ kernel, shift @ kernel + bias])
+    return made
+
+
+def _whitening_of(features: keras.Sequential, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Sets the scales of `features` on random images and returns the whitening of what comes out."""
+    scattering, log = features.get_layer("scattering"), features.get_layer("log")
+    transform = tf.function(scattering)
+    images = random_images(_RANDOM_IMAGES, image_shape)
+    paths = np.concatenate([transform(images[i : i + 250]) for i in range(0, len(images), 250)])
+    log.adapt(paths)
+    return whitening(log(paths).numpy().reshape(len(paths), -1), _DIRECTIONS)
+
+
+_RANDOM_IMAGES = 6000
+_DIRECTIONS = 768
+
+_FACTORIES = {"tanh_cnn": tanh_cnn, "gabor_cnn": gabor_cnn, "scattering_linear": scattering_linear}

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,17 +14,18 @@ class ScratchExamples:
     that ends. Memory does not grow with the number of examples.
 
     Args:
-        batches: the examples in order, in pieces.
-        image_shape: (height, width, channels).
-        folder: on whose file system the file lies; `image bytes + 8` bytes an example.
+        pieces: the examples in order; at least one, all with images (or features) of one shape and dtype.
+        folder: on whose file system the file lies; the bytes of an image and 8 more an example.
+
+    Raises:
+        OSError: the file system is full, or cannot be written.
     """
 
-    def __init__(self, batches: Iterator[Split], image_shape: tuple[int, ...], folder: str):
-        self._shape = tuple(image_shape)
-        self._record = np.dtype([("label", "<i8"), ("image", np.uint8, self._shape)])
+    def __init__(self, pieces: Iterable[Split], folder: str):
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by close(), mode 0600
         self._count = 0
-        for batch in batches:
+        for batch in pieces:
+            self._record = np.dtype([("label", "<i8"), ("image", batch.images.dtype, batch.images.shape[1:])])
             rows = np.empty(len(batch), self._record)
             rows["label"], rows["image"] = batch.labels, batch.images
             self._file.write(rows.tobytes())
@@ -37,7 +38,7 @@ class ScratchExamples:
         """The examples at int64 [n] indices, in that order."""
         size, descriptor = self._record.itemsize, self._file.fileno()
         rows = np.frombuffer(b"".join(os.pread(descriptor, size, int(i) * size) for i in indices), self._record)
-        return Split(images=rows["image"].reshape(-1, *self._shape), labels=rows["label"].astype(np.int64))
+        return Split(images=rows["image"], labels=rows["label"].astype(np.int64))
 
     def close(self) -> None:
         """Gives the file back; it is then gone."""

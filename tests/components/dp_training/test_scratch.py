@@ -21,7 +21,7 @@ def pieces(count: int = 10, size: int = 4):
 
 
 def test_it_gives_the_examples_in_the_order_asked(tmp_path):
-    with ScratchExamples(pieces(), SHAPE, str(tmp_path)) as scratch:
+    with ScratchExamples(pieces(), str(tmp_path)) as scratch:
         assert len(scratch) == 10
         taken = scratch.take(np.array([7, 0, 7]))
         assert taken.labels.tolist() == [5, -2, 5] and taken.labels.dtype == np.int64
@@ -31,7 +31,7 @@ def test_it_gives_the_examples_in_the_order_asked(tmp_path):
 
 
 def test_it_has_no_name_and_only_its_owner_may_read_it(tmp_path):
-    with ScratchExamples(pieces(), SHAPE, str(tmp_path)) as scratch:
+    with ScratchExamples(pieces(), str(tmp_path)) as scratch:
         assert os.listdir(tmp_path) == []
         status = os.fstat(scratch._file.fileno())
         assert status.st_mode & 0o777 == 0o600 and status.st_size == 10 * (12 + 8)
@@ -40,8 +40,8 @@ def test_it_has_no_name_and_only_its_owner_may_read_it(tmp_path):
 def test_nothing_is_left_by_a_process_that_is_killed(tmp_path):
     program = (
         "import sys; from components.dp_training.scratch import ScratchExamples\n"
-        "from tests.components.dp_training.test_scratch import SHAPE, pieces\n"
-        "kept = ScratchExamples(pieces(100000), SHAPE, sys.argv[1]); print(len(kept), flush=True); sys.stdin.read()\n"
+        "from tests.components.dp_training.test_scratch import pieces\n"
+        "kept = ScratchExamples(pieces(100000), sys.argv[1]); print(len(kept), flush=True); sys.stdin.read()\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -54,4 +54,4 @@ def test_nothing_is_left_by_a_process_that_is_killed(tmp_path):
 
 def test_a_full_disk_is_an_os_error_and_leaves_nothing():
     with pytest.raises(OSError):
-        ScratchExamples(pieces(), SHAPE, "/proc")
+        ScratchExamples(pieces(), "/proc")
