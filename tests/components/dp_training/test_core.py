@@ -62,6 +62,12 @@ def test_the_sum_is_divided_by_the_expected_batch_size_and_not_by_the_realised_o
     np.testing.assert_allclose(moved, -clipped_sum(private, 0.5) / 20, rtol=1e-5, atol=1e-7)
 
 
+def test_each_step_starts_a_new_sum(tmp_path):
+    """At a tiny rate the gradient stays what it was, so three steps move three times as far as one."""
+    one, three = (train(tmp_path / str(n), examples(7), config(steps=n, learning_rate=1e-3)) for n in (1, 3))
+    np.testing.assert_allclose(three, 3 * one, rtol=0.02, atol=1e-7)
+
+
 @pytest.mark.parametrize("physical", [1, 3, 7, 64])
 def test_the_physical_batch_does_not_change_a_step(tmp_path, physical):
     private = examples(7)
