@@ -12,10 +12,11 @@ SCHEDULES = ("constant", "linear")
 class TrainerConfig:
     """DP-SGD (Abadi et al. 2016, arXiv:1607.00133, algorithm 1) with Poisson sampling.
 
-    model: name of a model factory. population: declared, public number of training examples.
-    expected_batch_size: the sampling probability is this over `population`. steps: number of noisy steps. physical_batch_size: examples on which gradients are held at one
-    time, which bounds memory. learning_rate_schedule: "linear" lets the rate fall to zero over the steps. ema: decay of the weights' moving average, 0 for none. pretrain_epochs: passes over
-    `public`, without noise, before the first private step; 0 for none.
+    model: name of a model factory. population: declared, public number of training examples. expected_batch_size: the
+    sampling probability is this over `population`. steps: number of noisy steps. learning_rate_schedule: "linear" lets
+    the rate fall to zero over the steps. physical_batch_size: examples on which gradients are held at one time, which
+    bounds memory. ema: decay of the weights' moving average, 0 for none. pretrain_epochs: passes over `public`, without
+    noise, before the first private step; 0 for none.
     """
 
     population: int

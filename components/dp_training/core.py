@@ -11,7 +11,7 @@ from components.common.examples import Split
 from components.common.legacy_keras import keras
 from components.dp_training.config import TrainerConfig
 from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
-from components.dp_training.scattering import Scattering2D
+from components.dp_training.wavelet_features import WaveletFeatures, batched
 from components.privacy.accounting import Mechanism
 
 
@@ -93,21 +93,19 @@ def without_fixed_layers(private: Split, model: keras.Model) -> tuple[Split, ker
     """Computes once, example by example, what the leading layers without trained weights make of the images.
 
     A gradient does not see the difference. Only a Sequential whose first layers are fixed, and among them one that is
-    dear (`Scattering2D`), is split, since the features take more memory than the images.
+    dear (`WaveletFeatures`), is split, since the features take more memory than the images.
 
     Returns:
         The examples with float32 features in place of images, and a model of the remaining, shared layers.
     """
     layers = model.layers if isinstance(model, keras.Sequential) else []
     fixed = list(itertools.takewhile(lambda layer: not layer.trainable_weights, layers))
-    if not any(isinstance(layer, Scattering2D) for layer in fixed):
+    if not any(isinstance(layer, WaveletFeatures) for layer in fixed):
         return private, model
     prefix = keras.Sequential([keras.layers.Input(model.input_shape[1:]), *fixed])
     head = keras.Sequential([keras.layers.Input(prefix.output_shape[1:]), *layers[len(fixed) :]])
-    transform = tf.function(lambda images: prefix(_scaled(images), training=False))
-    parts = [transform(private.images[i : i + 250]).numpy() for i in range(0, len(private), 250)]
-    empty = np.zeros((0, *prefix.output_shape[1:]), np.float32)
-    return Split(images=np.concatenate(parts or [empty]), labels=private.labels), head
+    features = batched(lambda images: prefix(images, training=False), private.images)
+    return Split(images=features, labels=private.labels), head
 
 
 def _scaled(images: tf.Tensor) -> tf.Tensor:
@@ -119,7 +117,8 @@ def _physical_batches(private: Split, sampled: np.ndarray, size: int) -> Iterato
     """Cuts a sample into batches of exactly `size`, padded with absent examples; none for an empty sample.
 
     Yields:
-        uint8 images [size, height, width, channels] (or float32 features of them), int64 labels [size], float32 presence [size].
+        uint8 images [size, height, width, channels] (or float32 features of them), int64 labels [size], float32
+        presence [size].
     """
     for start in range(0, len(sampled), size):
         chosen = sampled[start : start + size]
