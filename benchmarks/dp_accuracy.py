@@ -3,11 +3,11 @@
     python benchmarks/dp_accuracy.py [--split test|validation] [--lines LINE …] [--runs 3] [--state FILE] [--source DIR]
 
 Trains through `train_privately`, as the pipeline does. Each line is a plan that was fixed beforehand: model, steps,
-sampling probability and clip norm; its noise is calibrated by dp_accounting's PLD accountant to the line's ε at δ = 1e-5,
-adjacency by adding or removing one example, Poisson sampling. The plans were chosen with `--split validation`, which
-trains on 50,000 and scores the other 10,000 of the training images; `--split test` trains on all 60,000 and scores the
-test images once a run. A run's sampling and noise come from the operating system's entropy: the runs of a line differ in
-both and share only the model's start, which is computed from no data.
+sampling probability and clip norm; its noise is calibrated by dp_accounting's PLD accountant to the line's ε at
+δ = 1e-5, adjacency by adding or removing one example, Poisson sampling. The plans were chosen on parts of the training
+images; `--split validation` is one such part, which trains on 50,000 and scores the other 10,000, and `--split test`
+trains on all 60,000 and scores the test images once a run. A run's sampling and noise come from the operating system's
+entropy: the runs of a line differ in both and share only the model's start, which is computed from no data.
 
 Finished runs are kept in the state file, and a second start goes on from there. Progress goes to stderr, the result as
 JSON to stdout. Exits with 1 where a mean is under its threshold in benchmarks/baselines/dp_accuracy.json.
@@ -72,8 +72,8 @@ LINES = {
         model="scattering_linear",
         steps=300,
         sampling_probability=0.14,
-        l2_norm_clip=0.25,
-        learning_rate=150.0,
+        l2_norm_clip=0.15,
+        learning_rate=300.0,
         physical_batch_size=2048,
     ),
     "scattering-eps1": Line(
@@ -81,8 +81,8 @@ LINES = {
         model="scattering_linear",
         steps=300,
         sampling_probability=0.14,
-        l2_norm_clip=0.25,
-        learning_rate=72.0,
+        l2_norm_clip=0.15,
+        learning_rate=120.0,
         physical_batch_size=2048,
     ),
 }
@@ -95,7 +95,7 @@ def mechanism_of(line: Line) -> Mechanism:
 
 
 class Examples:
-    """Training and scored images of a split, and the features that fixed layers make of them, computed once a model."""
+    """Training and scored images of a split, and the features that fixed layers make of them, made once a model."""
 
     def __init__(self, split: str, source: Path | None):
         originals = find_originals(source, ORIGINS)
@@ -107,7 +107,7 @@ class Examples:
         self._made: dict[str, tuple] = {}
 
     def of(self, model: str) -> tuple:
-        """A function that makes the part of the model that is trained, and the training and the scored examples for it."""
+        """A function that makes the trained part of the model afresh, and its training and scored examples."""
         if model not in self._made:
             whole = build(model, _SHAPE, _CLASSES)
             front, trained = without_fixed_layers(whole)

@@ -20,6 +20,8 @@ def augmented(
         uint8 [n * copies, height, width, channels]; the copies of an image stand together.
     """
     made = np.repeat(images, copies, axis=0) if copies > 1 else images
+    if not augmentations:
+        return made
     count, height, width = made.shape[:3]
     rows = np.broadcast_to(np.arange(height), (count, height))
     columns = np.broadcast_to(np.arange(width), (count, width))
@@ -30,6 +32,4 @@ def augmented(
         columns = columns + random.integers(-_SHIFT, _SHIFT + 1, (count, 1))
         made = np.pad(made, [(0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)])
         rows, columns = rows + _SHIFT, columns + _SHIFT
-    if not augmentations:
-        return made
     return made[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from components.common.examples import Split
 from components.common.legacy_keras import keras
-from components.dp_training.scattering import Scattering2D
+from components.dp_training.wavelet_features import WaveletFeatures
 
 
 def without_fixed_layers(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
     """Splits a model into what is fixed and what is trained. A gradient does not see the difference.
 
-    Only a Sequential that starts with fixed layers, one of them dear (`Scattering2D`), is split, since features take
+    Only a Sequential that starts with fixed layers, one of them dear (`WaveletFeatures`), is split, since features take
     more room than images.
 
     Returns:
@@ -22,7 +22,7 @@ def without_fixed_layers(model: keras.Model) -> tuple[keras.Model | None, keras.
     """
     layers = model.layers if isinstance(model, keras.Sequential) else []
     fixed = list(itertools.takewhile(lambda layer: not layer.trainable_weights, layers))
-    if not any(isinstance(layer, Scattering2D) for layer in fixed):
+    if not any(isinstance(layer, WaveletFeatures) for layer in fixed):
         return None, model
     front = keras.Sequential([keras.layers.Input(model.input_shape[1:]), *fixed])
     return front, keras.Sequential([keras.layers.Input(front.output_shape[1:]), *layers[len(fixed) :]])

@@ -1,13 +1,12 @@
 """Model factories that the config names. All take float32 images in [0, 1] and return logits."""
 
 import numpy as np
-import tensorflow as tf
 
 from components.common.errors import ConfigError
 from components.common.legacy_keras import keras
-from components.dp_training.scattering import Scattering2D
 from components.dp_training.synthetic import random_images
-from components.dp_training.whitening import LogCompression, Standardize, whitening
+from components.dp_training.wavelet_features import WaveletFeatures, batched
+from components.dp_training.whitening import Standardize, whitening
 
 
 def build(name: str, image_shape: tuple[int, ...], classes: int) -> keras.Model:
@@ -25,7 +24,8 @@ def build(name: str, image_shape: tuple[int, ...], classes: int) -> keras.Model:
         return _FACTORIES[name](tuple(image_shape), classes)
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"`trainer.model` must fit images of {tuple(image_shape)}. Received: {name}: {reason}") from None
+        fit = f"`trainer.model` must fit images of {tuple(image_shape)}"
+        raise ConfigError(f"{fit}. Received: {name}: {reason}") from None
 
 
 def tanh_cnn(image_shape: tuple[int, ...], classes: int) -> keras.Model:
@@ -49,11 +49,11 @@ def tanh_cnn(image_shape: tuple[int, ...], classes: int) -> keras.Model:
 
 
 def gabor_cnn(image_shape: tuple[int, ...], classes: int) -> keras.Model:
-    """A convolution that starts as a bank of Gabor filters, and a linear head that starts at zero; all of it is trained.
-    17,290 parameters on 28x28x1.
+    """A convolution that starts as a bank of Gabor filters, and a linear head that starts at zero; all of it is
+    trained. 17,290 parameters on 28x28x1.
 
-    The second normalization centres each channel of each example: without them most of the clip norm goes to what all examples
-    share. Filters that start as edge detectors, and not by chance, are what a private run has no budget to find.
+    The second normalization centres each channel of each example: without it most of the clip norm goes to what all
+    examples share. The filters start as edge detectors, which a private run has no budget to find.
     """
     layers = keras.layers
     model = keras.Sequential(
@@ -90,26 +90,22 @@ def gabor_filters(count: int, size: int) -> np.ndarray:
 
 def scattering_linear(image_shape: tuple[int, ...], classes: int) -> keras.Model:
     """Fixed wavelet features, whitened with statistics of random images, and a linear head that starts at zero. On
-    28x28x1, 7,690 trained parameters; `folded` then makes one linear layer of the whitening and the head."""
-    features = keras.Sequential(
-        [
-            keras.layers.Input(image_shape, name="image"),
-            Scattering2D(name="scattering"),
-            LogCompression(name="log"),
-            keras.layers.Flatten(name="flatten"),
-        ]
-    )
+    28x28x1, 10,250 trained parameters; `folded` then makes one layer of 57,340 of the whitening and the head."""
+    features = WaveletFeatures(name="features")
     kernel, bias = _whitening_of(features, image_shape)
-    whiten = keras.layers.Dense(len(bias), trainable=False, name="whiten")
-    logits = keras.layers.Dense(classes, kernel_initializer="zeros", name="logits")
-    model = keras.Sequential([*features.layers, whiten, logits], name="scattering_linear")
-    model.build((None, *image_shape))
-    whiten.set_weights([kernel, bias])
+    layers = [
+        keras.layers.Input(image_shape, name="image"),
+        features,
+        keras.layers.Dense(len(bias), trainable=False, name="whiten"),
+        keras.layers.Dense(classes, kernel_initializer="zeros", name="logits"),
+    ]
+    model = keras.Sequential(layers, name="scattering_linear")
+    model.get_layer("whiten").set_weights([kernel, bias])
     return model
 
 
 def folded(model: keras.Model) -> keras.Model:
-    """The same function with one Dense layer where a fixed Dense named `whiten` feeds the head; other models as they are."""
+    """The same function with one Dense layer where a fixed Dense `whiten` feeds the head; other models as they are."""
     if "whiten" not in [layer.name for layer in model.layers]:
         return model
     whiten, logits = model.get_layer("whiten"), model.get_layer("logits")
@@ -121,17 +117,14 @@ def folded(model: keras.Model) -> keras.Model:
     return made
 
 
-def _whitening_of(features: keras.Sequential, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Sets the scales of `features` on random images and returns the whitening of what comes out."""
-    scattering, log = features.get_layer("scattering"), features.get_layer("log")
-    transform = tf.function(scattering)
+def _whitening_of(features: WaveletFeatures, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Adapts `features` to random images, and returns the whitening of what comes out."""
     images = random_images(_RANDOM_IMAGES, image_shape)
-    paths = np.concatenate([transform(images[i : i + 250]) for i in range(0, len(images), 250)])
-    log.adapt(paths)
-    return whitening(log(paths).numpy().reshape(len(paths), -1), _DIRECTIONS)
+    features.adapt(images)
+    return whitening(batched(features, images), _DIRECTIONS)
 
 
 _RANDOM_IMAGES = 6000
-_DIRECTIONS = 768
+_DIRECTIONS = 1024
 
 _FACTORIES = {"tanh_cnn": tanh_cnn, "gabor_cnn": gabor_cnn, "scattering_linear": scattering_linear}

@@ -1,10 +1,10 @@
 """Scattering: fixed Morlet wavelets, modulus and averaging, as a Keras layer of convolutions that converts to TFLite.
 
-The transform is that of Oyallon and Mallat 2015 (arXiv:1412.8659) with the filters, the reflect padding and the order of
-outputs of kymatio's Scattering2D (arXiv:1812.11214). kymatio multiplies spectra; here each filter is taken back to space
-once, in numpy, cut to the window that holds all but `_CUT` of its mass, and applied as a strided convolution with
-periodic padding, which is the same sum. Nothing is learned and nothing is read from data, so the layer costs no privacy;
-why it helps under differential privacy: Tramèr and Boneh 2021 (arXiv:2011.11660).
+The transform is that of Oyallon and Mallat 2015 (arXiv:1412.8659) with the filters, the reflect padding and the order
+of outputs of kymatio's Scattering2D (arXiv:1812.11214). kymatio multiplies spectra; here each filter is taken back to
+space once, in numpy, cut to the window that holds all but `_CUT` of its mass, and applied as a strided convolution with
+periodic padding, which is the same sum. Nothing is learned and nothing is read from data, so the layer costs no
+privacy; why it helps under differential privacy: Tramèr and Boneh 2021 (arXiv:2011.11660).
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components.common.legacy_keras import keras
 
-_CUT = 3e-4  # fraction of a filter's absolute mass that the window may lose
+_CUT = 1e-4  # fraction of a filter's absolute mass that the window may lose
 _TINY = 1e-12  # under the square root of the modulus, whose slope at zero is infinite
 
 
@@ -21,7 +21,7 @@ class Scattering2D(keras.layers.Layer):
     """Scattering coefficients of each channel of each image.
 
     Takes float32 [n, height, width, channels]; returns float32 [n, h, w, channels * paths] with
-    h = (height + 2**scale) // 2**scale - 1, likewise w, and paths = 1 + J L + L² J (J - 1) / 2 for J scales and L angles at
+    h = (height + 2**J) // 2**J - 1, likewise w, and paths = 1 + J L + L² J (J - 1) / 2 for J scales and L angles at
     order 2, the paths of one channel side by side in kymatio's order.
 
     Args:
@@ -45,7 +45,8 @@ class Scattering2D(keras.layers.Layer):
     def build(self, input_shape) -> None:
         height, width = input_shape[1:3]
         if min(height, width) < 2**self.scales:
-            raise ValueError(f"images must be at least {2**self.scales} pixels wide and high. Received: {height}x{width}")
+            least = 2**self.scales
+            raise ValueError(f"images must be at least {least} pixels wide and high. Received: {height}x{width}")
         padded = [_padded(size, self.scales) for size in (height, width)]
         self._margins = [((p - s) // 2, (p - s + 1) // 2) for p, s in zip(padded, (height, width), strict=True)]
         self._low, self._wavelets = filter_bank(*padded, self.scales, self.angles)
@@ -85,8 +86,9 @@ def filter_bank(height: int, width: int, scales: int, angles: int) -> tuple[list
     """kymatio's filters for images of `height` x `width` pixels, in space.
 
     Returns:
-        The low-pass filter on the grid of each scale j, a float32 kernel [h, w, 1, 1]; and for each scale k the wavelets of
-        all angles on the grid of each scale j <= k, float32 kernels [h, w, 1, 2 * angles], real parts before imaginary.
+        The low-pass filter on the grid of each scale j, a float32 kernel [h, w, 1, 1]; and for each scale k the
+        wavelets of all angles on the grid of each scale j <= k, float32 kernels [h, w, 1, 2 * angles], real parts
+        first.
     """
     averages = _gabor(height, width, 0.8 * 2 ** (scales - 1), 0.0, 0.0, 1.0)
     low = [_kernel([_on_grid(averages, j)]) for j in range(scales)]
@@ -145,7 +147,7 @@ def _kernel(filters: list[np.ndarray]) -> np.ndarray:
     centred = np.roll(stacked, [s // 2 for s in sizes], (0, 1))
     mass = np.abs(centred).sum(-1) / np.abs(centred).sum()
     half = 1
-    while half < min(sizes) // 2 and 1 - _window(mass, half).sum() > _CUT:
+    while half < max(sizes) // 2 and 1 - _window(mass, half).sum() > _CUT:
         half += 1
     cut = _window(centred, half)
     return cut[:, :, None, :].astype(np.float32)

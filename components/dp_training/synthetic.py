@@ -28,8 +28,8 @@ def random_images(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarr
 
 
 def _cover(draw, count: int, size: tuple[int, int], mirrored: np.ndarray, main: bool) -> np.ndarray:
-    """How far each pixel lies inside a ragged superellipse, [count, height, width, 1] in [0, 1]; the main shape lies near
-    the middle, each of the others is there in every second image."""
+    """How far each pixel lies inside a ragged superellipse, [count, height, width, 1] in [0, 1]; the main shape lies
+    near the middle, each of the others is there in every second image."""
     reach, least, most = (0.1, 0.3, 1.1) if main else (0.6, 0.1, 0.7)
     y, x = _grid(size)
     centre = _uniform(draw, (2, count), -reach, reach)

@@ -11,41 +11,10 @@ from components.common.legacy_keras import keras
 
 
 @keras.utils.register_keras_serializable("lockgate")
-class LogCompression(keras.layers.Layer):
-    """z = log(x / scale + offset), then z / sqrt(mean of z² over the example), for non-negative x [n, ..., channels].
-
-    The logarithm makes wavelet magnitudes nearly Gaussian (Bruna and Mallat 2013, arXiv:1203.1513); `scale`, one a channel,
-    is set by `adapt` and is not trained.
-    """
-
-    def __init__(self, offset: float = 0.1, **kwargs):
-        super().__init__(**kwargs)
-        self.offset = offset
-
-    def build(self, input_shape) -> None:
-        self.scale = self.add_weight(name="scale", shape=(input_shape[-1],), initializer="ones", trainable=False)
-        super().build(input_shape)
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        logs = tf.math.log(x * (1.0 / self.scale) + self.offset)
-        axes = list(range(1, x.shape.rank))
-        return logs * tf.math.rsqrt(tf.reduce_mean(logs * logs, axes, keepdims=True) + 1e-6)
-
-    def adapt(self, x: np.ndarray) -> None:
-        """Sets `scale` to the root mean square of each channel of x, float32 [n, ..., channels]."""
-        if not self.built:
-            self.build(x.shape)
-        self.scale.assign(np.sqrt(np.mean(np.square(x), tuple(range(x.ndim - 1)))) + 1e-6)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "offset": self.offset}
-
-
-@keras.utils.register_keras_serializable("lockgate")
 class Standardize(keras.layers.Layer):
-    """Makes mean 0 and variance 1, example by example, over all of x [n, h, w, channels] or, with `each_channel`, over the
-    pixels of each channel. It is keras' GroupNormalization without weights, which does not convert to a `.tflite` whose
-    batch can be resized."""
+    """Makes mean 0 and variance 1, example by example, over all of x [n, h, w, channels] or, with `each_channel`, over
+    the pixels of each channel. It is keras' GroupNormalization without weights, which does not convert to a `.tflite`
+    whose batch can be resized."""
 
     def __init__(self, each_channel: bool = False, epsilon: float = 1e-3, **kwargs):
         super().__init__(**kwargs)
@@ -66,7 +35,7 @@ def whitening(features: np.ndarray, directions: int, floor: float = 3e-4) -> tup
     Args:
         features: float32 [n, d].
         directions: how many principal directions to keep; at most min(n, d).
-        floor: added to each variance before its root is taken, as a fraction of the mean squared norm of a feature, so that
+        floor: added to each variance before its root is taken, as a fraction of the mean squared norm of a row, so that
             directions of little variance are not blown up.
 
     Returns:

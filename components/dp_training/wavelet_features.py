@@ -1,0 +1,65 @@
+"""Features of an image for a linear head: logarithms of scattering coefficients at several scales."""
+
+import numpy as np
+import tensorflow as tf
+
+from components.common.legacy_keras import keras
+from components.dp_training.scattering import Scattering2D
+
+_OFFSET = 0.1  # under the logarithm, as a fraction of a path's root mean square
+
+
+@keras.utils.register_keras_serializable("lockgate")
+class WaveletFeatures(keras.layers.Layer):
+    """For each of `scales`, the scattering coefficients s of that many octaves become z = log(s / scale + 0.1), and
+    then z / sqrt(mean of z² over the example); side by side, float32 [n, features].
+
+    The logarithm makes magnitudes of wavelet coefficients nearly Gaussian (Bruna and Mallat 2013, arXiv:1203.1513).
+    The averages over few octaves keep positions, those over many forgive small shifts. `scale`, one number a path, is
+    set by `adapt`; nothing is trained.
+
+    Args:
+        scales: numbers of octaves.
+        angles: orientations of the wavelets.
+    """
+
+    def __init__(self, scales: tuple[int, ...] = (1, 2), angles: int = 8, **kwargs):
+        super().__init__(trainable=False, **{k: v for k, v in kwargs.items() if k != "trainable"})
+        self.scales, self.angles = tuple(scales), angles
+        self._transforms = [Scattering2D(j, angles, name=f"scattering{j}") for j in self.scales]
+
+    def build(self, input_shape) -> None:
+        self._path_scales = []
+        for j, transform in zip(self.scales, self._transforms, strict=True):
+            paths = transform.compute_output_shape(input_shape)[-1]
+            weight = self.add_weight(name=f"scale{j}", shape=(paths,), initializer="ones", trainable=False)
+            self._path_scales.append(weight)
+        super().build(input_shape)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        parts = []
+        for transform, scale in zip(self._transforms, self._path_scales, strict=True):
+            logs = tf.math.log(transform(images) * (1.0 / scale) + _OFFSET)
+            size = tf.reduce_mean(logs * logs, [1, 2, 3], keepdims=True)
+            normed = logs * tf.math.rsqrt(size + 1e-6)
+            parts.append(tf.reshape(normed, [-1, normed.shape[1] * normed.shape[2] * normed.shape[3]]))
+        return tf.concat(parts, -1)
+
+    def adapt(self, images: np.ndarray) -> None:
+        """Sets the scale of each path to its root mean square over float32 images [n, height, width, channels]."""
+        if not self.built:
+            self.build(images.shape)
+        for transform, scale in zip(self._transforms, self._path_scales, strict=True):
+            squares = batched(lambda x, f=transform: tf.reduce_mean(f(x) ** 2, [1, 2]), images)
+            scale.assign(np.sqrt(squares.mean(0)) + 1e-6)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "scales": self.scales, "angles": self.angles}
+
+
+def batched(function, images: np.ndarray, size: int = 250) -> np.ndarray:
+    """Applies a function of a float32 batch to images [n, …], uint8 or float32, some at a time; uint8 become [0, 1]."""
+    compiled = tf.function(lambda x: function(tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x))
+    if not len(images):  # a reflection of no images is refused by TensorFlow
+        return compiled(np.zeros((1, *images.shape[1:]), images.dtype)).numpy()[:0]
+    return np.concatenate([compiled(images[i : i + size]).numpy() for i in range(0, len(images), size)])
