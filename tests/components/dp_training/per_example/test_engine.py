@@ -88,6 +88,17 @@ def test_takes_another_loss(naive):
     naive.assert_clipped_sum(found, naive.gradients_one_by_one(model, images, targets, loss=squared), 0.5)
 
 
+def test_halves_of_a_batch_add_up_to_the_whole(monkeypatch):
+    model = small()
+    images, labels = batch(model, 10)[0], batch(model, 5)[1]
+    present = tf.constant([1.0, 0.0, 1.0, 1.0, 1.0])
+    whole = clipped_gradient_sum(model, images, labels, present, 0.2, multiplicity=2)
+    monkeypatch.setattr(engine, "_WORTH_HALVING", 5)
+    halves = tf.function(lambda *args: clipped_gradient_sum(model, *args, 0.2, multiplicity=2))
+    for a, b in zip(halves(images, labels, present), whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
 class Tied(L.Layer):
     """Uses another layer's weight past that layer."""
 
@@ -228,7 +239,7 @@ def test_planted_bugs_are_caught(bug, naive, monkeypatch):
 
 def test_the_plan_is_made_once_for_a_model_and_again_when_what_trains_changes(monkeypatch):
     traced = []
-    monkeypatch.setattr(plan, "_traced", lambda model, spec: traced.append(1) or plan.Plan(rerun=(), whole=""))
+    monkeypatch.setattr(plan, "_traced", lambda model, spec: traced.append(1) or plan.Plan())
     model = small()
     images, labels = batch(model, 2)
     for _ in range(2):
