@@ -15,7 +15,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "baselines" / "dp_throughput.json"
-PLATEAU, BATCHES, TURNS, SLOW_TURNS = (256, 512, 1024, 2048, 4096), (256, 2048), 21, 3
+BATCHES, TURNS, SLOW_TURNS = (256, 2048), 11, 3
+CELLS = {  # by model: batches at which plain SGD may have its plateau, examples that a step runs on in a turn, turns
+    "tanh_cnn_26k": ((256, 512, 1024, 2048, 4096), 8192, 15),
+    "group_cnn_300k": ((64, 128, 256, 512), 1024, 5),
+}
 PHYSICAL, LOGICAL = 256, (256, 16_384)
 OPACUS_PYTHON, OPACUS_PACKAGES = "python3.11", ("torch==2.13.0", "opacus==1.6.0")
 SLOW = ("tfp_optimizer", "tfp_vectorized", "tfp_model")
@@ -83,13 +87,16 @@ def turns(timers: dict, count: int) -> dict[str, list[float]]:
     return rates
 
 
-def timer_of(step):
-    """Seconds that one call takes."""
+def timer_of(step, repeats: int = 1):
+    """Seconds that one call takes, on average over `repeats` in a row after one that finds the caches cold."""
 
     def timer() -> float:
+        if repeats > 1:
+            step()
         start = time.perf_counter()
-        step()
-        return time.perf_counter() - start
+        for _ in range(repeats):
+            step()
+        return (time.perf_counter() - start) / repeats
 
     return timer
 
@@ -98,14 +105,16 @@ def against_plain(name: str) -> dict:
     """Rates of the engine and of DPModel with the rules, and their ratios to plain SGD at its plateau."""
     from benchmarks import throughput_steps as steps
 
-    made = steps.MODELS[name]
-    largest = PLATEAU if name == "tanh_cnn_26k" else PLATEAU[:3]
-    timers = {f"plain {b}": (b, timer_of(steps.plain(made(), b))) for b in largest}
-    for batch in BATCHES:
-        timers[f"engine {batch}"] = (batch, timer_of(steps.engine(made(), batch)))
-    timers["tfp_model_with_rules 256"] = (256, timer_of(steps.tfp_model_with_rules(made(), 256)))
-    tell(f"{name}: plain SGD at batches {', '.join(map(str, largest))}, this engine at {BATCHES}")
-    rates = turns(timers, TURNS if name == "tanh_cnn_26k" else TURNS // 3)
+    made, (plateau_batches, examples, count) = steps.MODELS[name], CELLS[name]
+    kinds = [("plain", b) for b in plateau_batches] + [
+        (kind, b) for kind in ("engine", "tfp_model_with_rules") for b in BATCHES
+    ]
+    tell(f"{name}: plain SGD at batches {plateau_batches}, this engine and DPModel with its rules at {BATCHES}")
+    timers = {
+        f"{kind} {batch}": (batch, timer_of(getattr(steps, kind)(made(), batch), max(2, examples // batch)))
+        for kind, batch in kinds
+    }
+    rates = turns(timers, count)
     medians = {key: statistics.median(values) for key, values in rates.items()}
     plateau = max((key for key in medians if key.startswith("plain")), key=medians.get)
     ratios = {
@@ -123,7 +132,7 @@ def against_peers(worker: Opacus | None) -> dict:
     made, found = steps.MODELS["tanh_cnn_26k"], {}
     for batch in BATCHES:
         tell(f"peers at batch {batch}")
-        timers = {"engine": (batch, timer_of(steps.engine(made(), batch)))}
+        timers = {"engine": (batch, timer_of(steps.engine(made(), batch), max(2, 4096 // batch)))}
         for mode in ("plain", "hooks", "ghost") if worker else ():
             timers[f"opacus_{mode}"] = (batch, lambda mode=mode, batch=batch: worker.seconds(mode, batch))
         rates = turns(timers, TURNS)
