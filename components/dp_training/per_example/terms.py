@@ -61,7 +61,8 @@ class Outer:
     Three ways to the norm. One position: |x|²|g|² (Goodfellow 2015, arXiv:1510.01799). Few positions and a large
     weight: the ghost norm, sum over position pairs of (x_p·x_q)(g_p·g_q) (Li et al. 2022, arXiv:2110.05679, section
     4; Bu et al. 2022, arXiv:2205.10683), then one product over the whole batch for the sum. Else the gradient itself,
-    which the clip weights contract (Rochette et al. 2019, arXiv:1912.06015).
+    which the clip weights contract (Rochette et al. 2019, arXiv:1912.06015). The ghost norm's rounding is relative to
+    |x|²|g|², not to the norm's square, so it is taken only where it pays.
 
     Args:
         x: float32 [n, positions, k], or [n, blocks, positions, k] where a weight falls into blocks.
