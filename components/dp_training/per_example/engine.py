@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from components.common.legacy_keras import keras
 from components.dp_training.per_example.capture import recorded
-from components.dp_training.per_example.plan import plan_of
+from components.dp_training.per_example.plan import Plan, plan_of
 from components.dp_training.per_example.terms import Term, merged
 from components.dp_training.per_example.vectorized import whole_model_terms
 
 _TINY = 1e-12
+_WORTH_HALVING = 128  # examples; two halves side by side leave no core waiting for the other at each operation's end
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -53,7 +54,27 @@ def clipped_gradient_sum(
         One float32 tensor a trainable variable of the model, in its order.
     """
     images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
-    found = gradient_terms(model, images, labels, loss, multiplicity)
+    plan = plan_of(model, tf.TensorSpec([None, *images.shape[1:]], images.dtype))
+    parts = _parts(plan, images, labels, present, multiplicity)
+    sums = [_clipped(model, plan, *part, l2_norm_clip, loss, multiplicity) for part in parts]
+    return [tf.add_n(same) for same in zip(*sums, strict=True)]
+
+
+def _parts(plan: Plan, images: tf.Tensor, labels: tf.Tensor, present: tf.Tensor, multiplicity: int) -> list[tuple]:
+    """Halves of the batch, which a graph runs side by side; or all of it, for a few examples or outside a graph."""
+    examples = labels.shape[0]
+    if tf.executing_eagerly() or plan.changes_state or examples is None or examples < _WORTH_HALVING:
+        return [(images, labels, present)]
+    half = examples // 2
+    return [
+        (images[own.start * multiplicity : own.stop * multiplicity], labels[own], present[own])
+        for own in (slice(0, half), slice(half, examples))
+    ]
+
+
+def _clipped(model, plan, images, labels, present, l2_norm_clip, loss, multiplicity) -> list[tf.Tensor]:
+    """`clipped_gradient_sum` of one part."""
+    found = gradient_terms(model, plan, images, labels, loss, multiplicity)
     weights = clip_weights(tf.add_n([term.squared_norms() for term in found.values()]), present, l2_norm_clip)
     return [
         found[v.ref()].weighted_sum(weights) if v.ref() in found else tf.zeros_like(v)
@@ -67,10 +88,9 @@ def clip_weights(squared_norms: tf.Tensor, present: tf.Tensor, l2_norm_clip: flo
 
 
 def gradient_terms(
-    model: keras.Model, images: tf.Tensor, labels: tf.Tensor, loss: Callable, multiplicity: int
+    model: keras.Model, plan: Plan, images: tf.Tensor, labels: tf.Tensor, loss: Callable, multiplicity: int
 ) -> dict[object, Term]:
     """The per-example gradients by variable (`ref`), one term each; without those that the loss does not reach."""
-    plan = plan_of(model, tf.TensorSpec([None, *images.shape[1:]], images.dtype))
     if plan.whole:
         terms = whole_model_terms(model, images, labels, loss, multiplicity)
         return {v.ref(): term for v, term in zip(model.trainable_variables, terms, strict=True)}

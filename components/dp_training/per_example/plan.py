@@ -1,5 +1,6 @@
 """Decides once for a model, and says by name, where closed forms do not reach."""
 
+import dataclasses
 import logging
 import weakref
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ _PLANS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """rerun: names of layers whose own call is vectorized. whole: why, if the whole model is; else empty."""
+    """rerun: names of layers whose own call is vectorized. whole: why, if the whole model is; else empty.
+    changes_state: whether a call assigns to variables, so that it must not be made twice a batch."""
 
-    rerun: tuple[str, ...]
-    whole: str
+    rerun: tuple[str, ...] = ()
+    whole: str = ""
+    changes_state: bool = False
 
 
 def plan_of(model: keras.Model, spec: tf.TensorSpec) -> Plan:
@@ -43,7 +46,7 @@ def _traced(model: keras.Model, spec: tf.TensorSpec) -> Plan:
             with tf.GradientTape() as tape, recorded(model, severed=True) as uses:
                 outputs = model(inputs, training=True)
         except NoClosedForm as error:
-            found.append(Plan(rerun=(), whole=f"layer {error} has no closed form and cannot be run again"))
+            found.append(Plan(whole=f"layer {error} has no closed form and cannot be run again"))
             return tf.constant(0.0)
         inside = [use.layer.name for use in uses if any(tap.graph is not graph for tap in use.recorded.taps)]
         past = [] if inside else tape.gradient(outputs, model.trainable_variables)
@@ -61,7 +64,7 @@ def _traced(model: keras.Model, spec: tf.TensorSpec) -> Plan:
             f"with TFMOT's wrappers ({', '.join(wrapped)}) every layer must have a closed form: they assign to "
             f"variables, which tf.vectorized_map cannot repeat. But {found[0].whole}"
         )
-    return found[0]
+    return dataclasses.replace(found[0], changes_state=bool(wrapped))
 
 
 def _say(plan: Plan) -> None:

@@ -68,7 +68,7 @@ def _refuse_by_class(layer: keras.layers.Layer) -> None:
             f"layer {layer.name} must not mix examples: {type(layer).__name__} has no per-example gradient. "
             "Use GroupNormalization instead"
         )
-    if getattr(layer, "stateful", False):
+    if getattr(layer, "stateful", False) and not isinstance(layer, keras.Model):
         raise ExamplesMixError(
             f"layer {layer.name} must not carry state from one batch to the next. Use stateful=False instead"
         )

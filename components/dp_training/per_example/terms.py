@@ -61,23 +61,41 @@ class Outer:
     Three ways to the norm. One position: |x|²|g|² (Goodfellow 2015, arXiv:1510.01799). Few positions and a large
     weight: the ghost norm, sum over position pairs of (x_p·x_q)(g_p·g_q) (Li et al. 2022, arXiv:2110.05679, section
     4; Bu et al. 2022, arXiv:2205.10683), then one product over the whole batch for the sum. Else the gradient itself,
-    which the clip weights contract (Rochette et al. 2019, arXiv:1912.06015).
+    which the clip weights contract (Rochette et al. 2019, arXiv:1912.06015). The ghost norm's rounding is relative to
+    |x|²|g|², not to the norm's square, so it is taken only where it pays.
 
     Args:
-        x: float32 [n, positions, k], or [n, blocks, positions, k] where a weight falls into blocks (channel groups).
-        g: float32 [n, positions, f] or [n, blocks, positions, f].
-        shape: of the weight, whose elements in order are [k, f], or [k, blocks, f].
+        x: float32 [n, positions, k], or [n, blocks, positions, k] where a weight falls into blocks.
+        g: float32 [n, positions, f]; [n, blocks, positions, f], or one block for all.
+        shape: of the weight, whose elements in order are [k, f]; [k, blocks, f] or, `blocks_first`, [blocks, k, f].
     """
 
-    def __init__(self, x: tf.Tensor, g: tf.Tensor, shape: Sequence[int]):
-        self.x, self.g, self.shape = x, g, tuple(shape)
+    def __init__(self, x: tf.Tensor, g: tf.Tensor, shape: Sequence[int], *, blocks_first: bool = False):
+        self.x, self.g, self.shape, self.blocks_first = x, g, tuple(shape), blocks_first
 
     def grouped(self, n):
-        return Outer(_side_by_side(self.x, n), _side_by_side(self.g, n), self.shape)
+        return self._like(_side_by_side(self.x, n), _side_by_side(self.g, n))
+
+    def joins(self, other: Term) -> bool:
+        """Whether the other's positions can stand beside these."""
+        return isinstance(other, Outer) and self._layout == other._layout
+
+    def joined(self, others: Sequence["Outer"]) -> "Outer":
+        """One term over the positions of all."""
+        every = [self, *others]
+        return self._like(tf.concat([t.x for t in every], -2), tf.concat([t.g for t in every], -2))
+
+    def _like(self, x: tf.Tensor, g: tf.Tensor) -> "Outer":
+        return Outer(x, g, self.shape, blocks_first=self.blocks_first)
+
+    @property
+    def _layout(self) -> tuple:
+        return self.blocks_first, self.shape, self._blocks, self.x.shape[-1]
 
     def squared_norms(self):
         if self.way == "factorised":
-            return tf.reduce_sum(self.x**2, [1, 2]) * tf.reduce_sum(self.g**2, [1, 2])
+            norm = tf.math.reduce_euclidean_norm
+            return tf.square(norm(_flat(self.x), 1) * norm(_flat(self.g), 1))
         if self.way == "ghost":
             pairs = tf.matmul(self.x, self.x, transpose_b=True) * tf.matmul(self.g, self.g, transpose_b=True)
             return tf.maximum(tf.reduce_sum(_flat(pairs), 1), 0.0)
@@ -107,6 +125,7 @@ class Outer:
             return "materialised"
         if positions == 1 and self._blocks is None:
             return "factorised"
+        k *= self._blocks or 1
         traffic = (_SMALL if k * f <= _IN_CACHE else _LARGE) * k * f
         return "ghost" if positions**2 * (k + f + _SMALL) < traffic else "materialised"
 
@@ -129,6 +148,8 @@ class Outer:
         """The permutation from the axes of a product to those of the weight."""
         if self._blocks is None:
             return [1, 0] if self._flipped else [0, 1]
+        if self.blocks_first:
+            return [0, 2, 1] if self._flipped else [0, 1, 2]
         return [2, 0, 1] if self._flipped else [1, 0, 2]
 
     def _in_order(self, total: tf.Tensor) -> tf.Tensor:
@@ -181,9 +202,8 @@ def merged(terms: Sequence[Term], n: tf.Tensor | int | None) -> Term:
     terms = [term if n is None else term.grouped(n) for term in terms]
     if len(terms) == 1:
         return terms[0]
-    if all(isinstance(term, Outer) and term.x.shape.rank == terms[0].x.shape.rank for term in terms):
-        axis = -2
-        return Outer(tf.concat([t.x for t in terms], axis), tf.concat([t.g for t in terms], axis), terms[0].shape)
+    if isinstance(terms[0], Outer) and all(terms[0].joins(term) for term in terms):
+        return terms[0].joined(terms[1:])
     if all(isinstance(term, Rows) for term in terms):
         return Rows(tf.concat([t.ids for t in terms], 1), tf.concat([t.g for t in terms], 1), terms[0].shape)
     return Direct(tf.add_n([term.materialised() for term in terms]))

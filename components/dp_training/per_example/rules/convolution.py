@@ -1,9 +1,10 @@
 """Conv1D, Conv2D, DepthwiseConv2D and SeparableConv2D: any stride, dilation, padding and number of groups."""
 
+import numpy as np
 import tensorflow as tf
 
 from components.common.legacy_keras import keras
-from components.dp_training.per_example.patches import patches, window
+from components.dp_training.per_example.patches import Window, patches, strips, strips_are_cheaper, window
 from components.dp_training.per_example.rules.rule import Recorded, Rule, before_activation, static
 from components.dp_training.per_example.terms import Direct, Outer
 
@@ -23,11 +24,17 @@ def _convolution(layer, recorded, gradients):
     one = (1,) if x.shape.rank == 3 else ()
     x = x[:, None] if one else x
     geometry = [(*one, *value) for value in (layer.kernel_size, layer.strides, layer.dilation_rate)]
-    read = patches(x, window(x.shape[1:3], *geometry, layer.padding))
-    g = tf.reshape(g, [-1, read.shape[1], layer.filters])
-    kernel_shape = (*layer.kernel_size, x.shape[-1] // layer.groups, layer.filters)
-    terms = {"kernel": Outer(*_by_group(read, g, layer.groups, x.shape[-1]), kernel_shape)}
+    win = window(x.shape[1:3], *geometry, layer.padding)
+    g = tf.reshape(g, [-1, int(np.prod(g.shape[1:-1])), layer.filters])
+    terms = {"kernel": _kernel_term(layer, x, g, win)}
     return terms | ({"bias": Direct(tf.reduce_sum(g, 1))} if layer.use_bias else {})
+
+
+def _kernel_term(layer, x: tf.Tensor, g: tf.Tensor, win: Window) -> Outer:
+    shape = (*layer.kernel_size, x.shape[-1] // layer.groups, layer.filters)
+    if layer.groups == 1 and strips_are_cheaper(x, win):
+        return Outer(strips(x, win), g[:, None], shape, blocks_first=True)
+    return Outer(*_by_group(patches(x, win), g, layer.groups, x.shape[-1]), shape)
 
 
 def _by_group(read: tf.Tensor, g: tf.Tensor, groups: int, channels: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -19,7 +19,8 @@ def _terms(layer, recorded, gradients):
     x = tf.reshape(x, [tf.shape(x)[0], positions, x.shape[-1]])
     g = tf.reshape(g, [tf.shape(g)[0], positions, layer.units])
     terms = {"kernel": Outer(x, g, (x.shape[-1], layer.units))}
-    return terms | ({"bias": Direct(tf.reduce_sum(g, 1))} if layer.use_bias else {})
+    bias = tf.reshape(g, [-1, layer.units]) if positions == 1 else tf.reduce_sum(g, 1)
+    return terms | ({"bias": Direct(bias)} if layer.use_bias else {})
 
 
 RULES = (

@@ -21,6 +21,7 @@ SOME = settings(max_examples=8, deadline=None, derandomize=True, database=None, 
 def batch(model, n, seed=0):
     rng = np.random.default_rng(seed)
     images = rng.random((n, *model.input_shape[1:]), np.float32)
+    images = images if model.inputs[0].dtype.is_floating else (4 * images).astype(np.int32)
     return tf.constant(images), tf.constant(rng.integers(0, model.output_shape[-1], n))
 
 
@@ -88,6 +89,27 @@ def test_takes_another_loss(naive):
     naive.assert_clipped_sum(found, naive.gradients_one_by_one(model, images, targets, loss=squared), 0.5)
 
 
+def test_halves_of_a_batch_add_up_to_the_whole(monkeypatch):
+    model = small()
+    images, labels = batch(model, 10)[0], batch(model, 5)[1]
+    present = tf.constant([1.0, 0.0, 1.0, 1.0, 1.0])
+    whole = clipped_gradient_sum(model, images, labels, present, 0.2, multiplicity=2)
+    monkeypatch.setattr(engine, "_WORTH_HALVING", 5)
+    halves = tf.function(lambda *args: clipped_gradient_sum(model, *args, 0.2, multiplicity=2))
+    for a, b in zip(halves(images, labels, present), whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_dropout_draws_for_each_example_and_is_clipped_like_the_rest(naive):
+    image = L.Input((8, 8, 2))
+    hidden = L.SpatialDropout2D(0.3)(L.Conv2D(3, 3, activation="tanh")(image))
+    model = keras.Model(image, L.Dense(3)(L.Dropout(0.5)(L.Flatten()(hidden))))
+    images, labels = batch(model, 4)
+    alone = [clipped_gradient_sum(model, images, labels, tf.one_hot(i, 4), 1e-2) for i in range(4)]
+    assert all(0.99e-2 < naive.norm([g.numpy() for g in found]) <= 1e-2 * (1 + 1e-5) for found in alone)
+    assert not np.allclose(alone[0][-2], clipped_gradient_sum(model, images, labels, tf.one_hot(0, 4), 1e-2)[-2])
+
+
 class Tied(L.Layer):
     """Uses another layer's weight past that layer."""
 
@@ -125,7 +147,14 @@ def attention(**options):
     return keras.Model(x, L.Dense(3)(L.Flatten()(L.MultiHeadAttention(2, 3, **options)(x, x))))
 
 
+def masked():
+    ids = L.Input((2,), dtype="int32")
+    hidden = L.SimpleRNN(3, unroll=True, name="memory")(L.Embedding(4, 2, mask_zero=True)(ids))
+    return keras.Model(ids, L.Dense(3)(hidden))
+
+
 FALLBACKS = {
+    "masked": (masked, "layers memory: "),
     "block": (sequence(Block), None),
     "recurrent": (sequence(lambda: L.SimpleRNN(3, name="memory", unroll=True)), "layers memory: "),
     "for each time": (sequence(lambda: L.TimeDistributed(L.Dense(2), name="times")), "layers times: "),
@@ -228,7 +257,7 @@ def test_planted_bugs_are_caught(bug, naive, monkeypatch):
 
 def test_the_plan_is_made_once_for_a_model_and_again_when_what_trains_changes(monkeypatch):
     traced = []
-    monkeypatch.setattr(plan, "_traced", lambda model, spec: traced.append(1) or plan.Plan(rerun=(), whole=""))
+    monkeypatch.setattr(plan, "_traced", lambda model, spec: traced.append(1) or plan.Plan())
     model = small()
     images, labels = batch(model, 2)
     for _ in range(2):

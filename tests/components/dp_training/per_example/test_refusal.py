@@ -62,8 +62,8 @@ def test_batch_normalization_is_refused_with_its_replacement(layer):
 
 
 def test_state_between_batches_is_refused():
-    model = keras.Sequential([L.InputLayer((5, 2), batch_size=3), L.LSTM(2, stateful=True), L.Dense(3)])
-    with pytest.raises(ExamplesMixError, match="stateful=False"):
+    model = keras.Sequential([L.InputLayer((5, 2), batch_size=3), L.LSTM(2, stateful=True, name="memory"), L.Dense(3)])
+    with pytest.raises(ExamplesMixError, match="layer memory .*stateful=False"):
         check_trainable_privately(model)
 
 

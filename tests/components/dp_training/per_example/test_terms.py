@@ -34,6 +34,15 @@ def test_outer_products_every_way(way, k, f, blocks):
     assert_alike(term, np.einsum(equation, x, g))
 
 
+@pytest.mark.parametrize("way", ["ghost", "materialised"])
+@pytest.mark.parametrize("k, f", [(2, 5), (5, 2)])
+def test_blocks_that_come_first_and_share_g(way, k, f):
+    x, g = arrays((3, 2, 4, k), (3, 1, 4, f))
+    term = Outer(x, g, (2, k, f), blocks_first=True)
+    term.way = way
+    assert_alike(term, np.einsum("nbpk,npf->nbkf", x, g[:, 0]))
+
+
 def test_the_cheaper_way_is_taken():
     def way(positions, k, f):
         return Outer(tf.zeros((1, positions, k)), tf.zeros((1, positions, f)), (k, f)).way

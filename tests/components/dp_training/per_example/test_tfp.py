@@ -9,6 +9,7 @@ from tensorflow_privacy.privacy.keras_models.dp_keras_model import make_dp_model
 from components.common.legacy_keras import keras
 from components.dp_training.models import build
 from components.dp_training.per_example.engine import cross_entropy, gradient_terms
+from components.dp_training.per_example.plan import Plan
 from components.dp_training.per_example.rules import RULES
 from components.dp_training.per_example.tfp import layer_registry, make_default_layer_registry
 
@@ -16,7 +17,7 @@ L = keras.layers
 
 
 def our_norms(model, inputs, labels):
-    terms = gradient_terms(model, tf.constant(inputs), tf.constant(labels), cross_entropy, 1)
+    terms = gradient_terms(model, Plan(), tf.constant(inputs), tf.constant(labels), cross_entropy, 1)
     return np.sqrt(tf.add_n([term.squared_norms() for term in terms.values()]))
 
 
