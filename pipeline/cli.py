@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from components.common.errors import ConfigError, LockgateError
+from components.common.errors import ConfigError, LockgateError, ServiceError
 from pipeline.config import load
 
 app = typer.Typer(
@@ -148,7 +148,11 @@ def _find(root: Path, run: str | None) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ServiceError(f"a run record must be whole: restore or remove {path.parent}. Received: {reason}") from None
 
 
 if __name__ == "__main__":

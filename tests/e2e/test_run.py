@@ -121,6 +121,15 @@ def test_a_slip_is_one_line_and_exit_2_before_anything_starts(tmp_path, argument
     assert not (tmp_path / "root").exists()
 
 
+def test_a_damaged_record_is_one_line_that_names_it(tmp_path):
+    (tmp_path / "runs" / "20260101-000000-abcd").mkdir(parents=True)
+    (tmp_path / "runs" / "20260101-000000-abcd" / "run.json").write_text('{"run": "2026')
+    for command in ("runs", "report"):
+        done = lockgate(command, root=tmp_path)
+        assert done.returncode == 2
+        assert "20260101-000000-abcd" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_a_root_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     done = lockgate("run", "--config", "tiny", root=tmp_path / "file" / "root")
