@@ -124,8 +124,8 @@ def test_a_slip_is_one_line_and_exit_2_before_anything_starts(tmp_path, argument
 def test_a_damaged_record_is_one_line_that_names_it(tmp_path):
     (tmp_path / "runs" / "20260101-000000-abcd").mkdir(parents=True)
     (tmp_path / "runs" / "20260101-000000-abcd" / "run.json").write_text('{"run": "2026')
-    for command in ("runs", "report"):
-        done = lockgate(command, root=tmp_path)
+    for reading in ("runs", "report"):
+        done = lockgate(reading, root=tmp_path)
         assert done.returncode == 2
         assert "20260101-000000-abcd" in done.stderr and done.stderr.count("\n") == 1
 
