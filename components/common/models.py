@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from components.common.examples import decode
 from components.common.legacy_keras import keras
+from components.dp_training import wavelet_features, whitening  # noqa: F401 - layers that saved models may hold
 
 SERVING = "Format-Serving"  # the folder where TFX looks for the model to evaluate
 

@@ -1,5 +1,7 @@
 """The model factories, what they start from, and training that skips their fixed layers."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -20,11 +22,21 @@ from components.dp_training.whitening import Standardize, whitening
 from components.privacy.accounting import Mechanism
 from components.quantization.core import convert
 
+GREY = (20, 20, 1)
 
-@pytest.fixture(autouse=True)
-def few_random_images(monkeypatch):
-    monkeypatch.setattr(models, "_RANDOM_IMAGES", 100)
-    monkeypatch.setattr(models, "_DIRECTIONS", 20)
+
+@pytest.fixture(scope="module", autouse=True)
+def few_random_images():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "_RANDOM_IMAGES", 60)
+        patch.setattr(models, "_DIRECTIONS", 20)
+        yield
+
+
+@functools.cache
+def built(name, shape=GREY, classes=10):
+    """A model that tests share: each sets the head as it needs it."""
+    return build(name, shape, classes)
 
 
 def test_every_name_of_the_config_has_a_factory():
@@ -32,9 +44,9 @@ def test_every_name_of_the_config_has_a_factory():
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(("shape", "classes"), [((20, 20, 1), 10), ((20, 24, 3), 3)])
+@pytest.mark.parametrize(("shape", "classes"), [(GREY, 10), ((20, 24, 3), 3)])
 def test_takes_images_returns_logits_and_starts_the_same_from_save_and_load(name, shape, classes, tmp_path):
-    model, images = build(name, shape, classes), random_images(3, shape, seed=1)
+    model, images = built(name, shape, classes), random_images(3, shape, seed=1)
     assert model(images).shape == (3, classes)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
@@ -43,7 +55,7 @@ def test_takes_images_returns_logits_and_starts_the_same_from_save_and_load(name
 
 @pytest.mark.parametrize("name", MODELS)
 def test_converts_to_a_float_tflite_of_any_batch_size(name):
-    model, images = build(name, (20, 20, 1), 10), random_images(7, (20, 20, 1), seed=1)
+    model, images = built(name), random_images(7, GREY, seed=1)
     _disturb(model)
     scores = TFLiteModel(convert(folded(model), "float32")).scores(images)
     np.testing.assert_allclose(scores, model(images), atol=1e-3)
@@ -56,7 +68,7 @@ def test_too_small_an_image_is_one_clear_line(name):
 
 
 def test_folding_keeps_the_function_and_drops_the_whitening():
-    model, images = build("scattering_linear", (16, 16, 1), 10), random_images(9, (16, 16, 1), seed=2)
+    model, images = built("scattering_linear"), random_images(9, GREY, seed=2)
     _disturb(model)
     small = folded(model)
     np.testing.assert_allclose(small(images), model(images), atol=1e-4)
@@ -65,8 +77,8 @@ def test_folding_keeps_the_function_and_drops_the_whitening():
 
 
 def test_fixed_layers_are_computed_once_and_the_rest_trains_the_same_weights():
-    model = build("scattering_linear", (16, 16, 1), 10)
-    private = Split(images=(255 * random_images(12, (16, 16, 1), 3)).astype(np.uint8), labels=np.arange(12) % 10)
+    model = built("scattering_linear")
+    private = Split(images=(255 * random_images(12, GREY, 3)).astype(np.uint8), labels=np.arange(12) % 10)
     front, head = without_fixed_layers(model)
     _disturb(model)
     pieces = list(features_of(front, [private.take(np.arange(7)), private.take(np.arange(7, 12))]))
@@ -78,15 +90,16 @@ def test_fixed_layers_are_computed_once_and_the_rest_trains_the_same_weights():
 
 
 def test_a_model_whose_first_layers_are_cheap_is_trained_whole():
-    model = build("gabor_cnn", (28, 28, 1), 10)
+    model = built("gabor_cnn")
     assert without_fixed_layers(model) == (None, model)
 
 
 @pytest.mark.parametrize("name", ["gabor_cnn", "scattering_linear"])
 def test_learns_privately_what_is_easy(name, tmp_path):
     """A bright upper half or none, 200 of each, at hardly any noise."""
-    model = build(name, (20, 20, 1), 2)
-    images = np.random.default_rng(0).integers(0, 60, (400, 20, 20, 1)).astype(np.uint8)
+    model = built(name)
+    model.get_layer("logits").set_weights([np.zeros(w.shape) for w in model.get_layer("logits").get_weights()])
+    images = np.random.default_rng(0).integers(0, 60, (400, *GREY)).astype(np.uint8)
     labels = np.arange(400) % 2
     images[labels == 1, :10] += 190
     clip, rate = (10.0, 0.1) if name == "gabor_cnn" else (0.25, 50.0)
