@@ -44,7 +44,7 @@ class TFLiteModel:
         return taken
 
     def constants(self) -> list["Constant"]:
-        """The weight tensors of rank 2 and more that are stored in the file."""
+        """The weight tensors of rank 2 and more that are stored in the file; paddings and the like are no weights."""
         found = []
         stored = tf.lite.Interpreter(model_content=self._content)  # not allocated: activations have no values yet
         for detail in stored.get_tensor_details():
@@ -52,7 +52,7 @@ class TFLiteModel:
                 values = stored.get_tensor(detail["index"])
             except ValueError:
                 continue
-            if values.ndim >= 2:
+            if values.ndim >= 2 and values.dtype not in (np.int32, np.int64, np.bool_):
                 quantized = detail["quantization_parameters"]
                 axis = quantized["quantized_dimension"] if len(quantized["scales"]) > 1 else None
                 zero = int(quantized["zero_points"][0]) if len(quantized["zero_points"]) else 0
