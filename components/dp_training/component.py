@@ -11,7 +11,7 @@ from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.config import TrainerConfig
 from components.dp_training.core import train_privately
-from components.dp_training.models import build, folded
+from components.dp_training.models import build, deployable
 from components.example_gen.config import DataConfig
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
 from components.privacy.config import PrivacyConfig
@@ -43,7 +43,7 @@ def DPTrainer(
         public = read_split(examples.uri, "public", data_config.image_shape)
         fit_public(network, public, trainer.pretrain_epochs, trainer.pretrain_learning_rate)
     made = _charged_training(network, examples, trainer, data_config, policy, Ledger(ledger))
-    network = folded(network)
+    network = deployable(network)
     save_model(network, model.uri)
     save_serving(network, model.uri, data_config.image_shape)
     Path(model.uri, "model.tflite").write_bytes(convert(network, "float32"))
