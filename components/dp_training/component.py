@@ -21,7 +21,7 @@ from components.dp_training.config import TrainerConfig
 from components.dp_training.core import train_privately
 from components.dp_training.fixed import features_of, without_fixed_layers
 from components.dp_training.journal import Journal
-from components.dp_training.models import build, folded
+from components.dp_training.models import build, deployable
 from components.dp_training.scratch import ScratchExamples
 from components.example_gen.config import DataConfig
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
@@ -72,7 +72,7 @@ def DPTrainer(
         shutil.rmtree(Path(journals, run))
         raise
     book.settle(charge, journal.executed)
-    network = folded(network)
+    network = deployable(network)
     save_model(network, model.uri)
     save_serving(network, model.uri, data_config.image_shape)
     Path(model.uri, "model.tflite").write_bytes(convert(network, "float32"))

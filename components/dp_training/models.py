@@ -90,7 +90,7 @@ def gabor_filters(count: int, size: int) -> np.ndarray:
 
 def scattering_linear(image_shape: tuple[int, ...], classes: int) -> keras.Model:
     """Fixed wavelet features, whitened with statistics of random images, and a linear head that starts at zero. On
-    28x28x1, 10,250 trained parameters; `folded` then makes one layer of 57,340 of the whitening and the head."""
+    28x28x1, 10,250 trained parameters; `deployable` then makes one layer of 57,340 of the whitening and the head."""
     features = WaveletFeatures(name="features")
     kernel, bias = _whitening_of(features, image_shape)
     layers = [
@@ -104,17 +104,42 @@ def scattering_linear(image_shape: tuple[int, ...], classes: int) -> keras.Model
     return model
 
 
-def folded(model: keras.Model) -> keras.Model:
-    """The same function with one Dense layer where a fixed Dense `whiten` feeds the head; other models as they are."""
-    if "whiten" not in [layer.name for layer in model.layers]:
-        return model
-    whiten, logits = model.get_layer("whiten"), model.get_layer("logits")
-    before = model.layers[: model.layers.index(whiten)]
-    head = keras.layers.Dense(logits.units, name="logits")
-    made = keras.Sequential([keras.layers.Input(model.input_shape[1:], name="image"), *before, head], name=model.name)
-    (turn, shift), (kernel, bias) = whiten.get_weights(), logits.get_weights()
+def deployable(model: keras.Model) -> keras.Model:
+    """What is shipped of a trained model: nearly the same function, in a form that stands int8. Reads no images of
+    anybody's, so it costs no privacy; a model without such a form is returned as it is."""
+    names = {layer.name for layer in model.layers}
+    if "whiten" in names:
+        return _folded(model)
+    return _equalised(model) if {"conv", "centre"} <= names else model
+
+
+def _folded(model: keras.Model) -> keras.Model:
+    """For `scattering_linear`: one Dense layer in place of whitening and head, and moduli that are polygons, which err
+    by 0.5 % at most."""
+    trained = model.get_layer("features")
+    features = WaveletFeatures.from_config({**trained.get_config(), "corners": _CORNERS})
+    head = keras.layers.Dense(model.output_shape[-1], name="logits")
+    made = keras.Sequential([keras.layers.Input(model.input_shape[1:], name="image"), features, head], name=model.name)
+    features.set_weights(trained.get_weights())
+    (turn, shift), (kernel, bias) = model.get_layer("whiten").get_weights(), model.get_layer("logits").get_weights()
     head.set_weights([turn @ kernel, shift @ kernel + bias])
     return made
+
+
+def _equalised(model: keras.Model) -> keras.Model:
+    """For `gabor_cnn`: the channels of the convolution in the loudest one's range, which `centre` undoes channel by channel.
+
+    A quantized tensor has one scale: a channel that uses a tenth of the range keeps a tenth of the levels, and the
+    normalization spreads their rounding over everything (Nagel et al. 2019, arXiv:1906.04721, section 3.2). Ranges
+    are taken on random images.
+    """
+    before = model.layers[: [layer.name for layer in model.layers].index("centre")]
+    front = keras.Sequential([keras.layers.Input(model.input_shape[1:]), *before])
+    images = random_images(_EQUALISING_IMAGES, model.input_shape[1:])
+    ranges = np.quantile(front.predict(images, verbose=0), 0.999, axis=(0, 1, 2))
+    conv = model.get_layer("conv")
+    conv.set_weights([w * np.where(ranges > 0, ranges.max() / ranges, 1.0) for w in conv.get_weights()])
+    return model
 
 
 def _whitening_of(features: WaveletFeatures, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +150,8 @@ def _whitening_of(features: WaveletFeatures, image_shape: tuple[int, ...]) -> tu
 
 
 _RANDOM_IMAGES = 6000
+_EQUALISING_IMAGES = 1000
 _DIRECTIONS = 1024
+_CORNERS = 4
 
 _FACTORIES = {"tanh_cnn": tanh_cnn, "gabor_cnn": gabor_cnn, "scattering_linear": scattering_linear}

@@ -21,25 +21,30 @@ class WaveletFeatures(keras.layers.Layer):
     Args:
         scales: numbers of octaves.
         angles: orientations of the wavelets.
+        corners: how the modulus is computed; see Scattering2D.
     """
 
-    def __init__(self, scales: tuple[int, ...] = (1, 2), angles: int = 8, **kwargs):
+    def __init__(self, scales: tuple[int, ...] = (1, 2), angles: int = 8, corners: int = 0, **kwargs):
         super().__init__(trainable=False, **{k: v for k, v in kwargs.items() if k != "trainable"})
-        self.scales, self.angles = tuple(scales), angles
-        self._transforms = [Scattering2D(j, angles, name=f"scattering{j}") for j in self.scales]
+        self.scales, self.angles, self.corners = tuple(scales), angles, corners
+        self._transforms = [Scattering2D(j, angles, corners=corners, name=f"scattering{j}") for j in self.scales]
 
     def build(self, input_shape) -> None:
         self._path_scales = []
         for j, transform in zip(self.scales, self._transforms, strict=True):
-            paths = transform.compute_output_shape(input_shape)[-1]
-            weight = self.add_weight(name=f"scale{j}", shape=(paths,), initializer="ones", trainable=False)
-            self._path_scales.append(weight)
+            transform.build(input_shape)
+            parts = transform.parts(tf.zeros((1, *input_shape[1:])))
+            self._path_scales.append([self._scale(f"scale{j}_{i}", p.shape[-1]) for i, p in enumerate(parts)])
         super().build(input_shape)
+
+    def _scale(self, name: str, paths: int) -> tf.Variable:
+        return self.add_weight(name=name, shape=(paths,), initializer="ones", trainable=False)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         parts = []
-        for transform, scale in zip(self._transforms, self._path_scales, strict=True):
-            logs = tf.math.log(transform(images) * (1.0 / scale) + _OFFSET)
+        for transform, scales in zip(self._transforms, self._path_scales, strict=True):
+            paths = zip(transform.parts(images), scales, strict=True)
+            logs = tf.concat([tf.math.log(part * (1.0 / scale) + _OFFSET) for part, scale in paths], -1)
             size = tf.reduce_mean(logs * logs, [1, 2, 3], keepdims=True)
             normed = logs * tf.math.rsqrt(size + 1e-6)
             parts.append(tf.reshape(normed, [-1, normed.shape[1] * normed.shape[2] * normed.shape[3]]))
@@ -49,12 +54,14 @@ class WaveletFeatures(keras.layers.Layer):
         """Sets the scale of each path to its root mean square over float32 images [n, height, width, channels]."""
         if not self.built:
             self.build(images.shape)
-        for transform, scale in zip(self._transforms, self._path_scales, strict=True):
-            squares = batched(lambda x, f=transform: tf.reduce_mean(f(x) ** 2, [1, 2]), images)
-            scale.assign(np.sqrt(squares.mean(0)) + 1e-6)
+        for transform, scales in zip(self._transforms, self._path_scales, strict=True):
+            squares = batched(lambda x, t=transform: tf.reduce_mean(tf.concat(t.parts(x), -1) ** 2, [1, 2]), images)
+            ends = np.cumsum([scale.shape[0] for scale in scales])[:-1]
+            for scale, part in zip(scales, np.split(squares.mean(0), ends), strict=True):
+                scale.assign(np.sqrt(part) + 1e-6)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "scales": self.scales, "angles": self.angles}
+        return {**super().get_config(), "scales": self.scales, "angles": self.angles, "corners": self.corners}
 
 
 def batched(function, images: np.ndarray, size: int = 250) -> np.ndarray:
