@@ -75,7 +75,10 @@ def engine(model: keras.Model, batch: int, physical: int = PHYSICAL) -> Step:
     @tf.function
     def last(images, labels):
         totals = [total + own for total, own in zip(sums, clipped(images, labels), strict=True)]
-        _update(model, [(total + noise.normal(total.shape, stddev=NOISE * CLIP)) / batch for total in totals])
+        draws = tf.split(
+            noise.normal([model.count_params()], stddev=NOISE * CLIP), [t.shape.num_elements() for t in totals]
+        )
+        _update(model, [(t + tf.reshape(draw, t.shape)) / batch for t, draw in zip(totals, draws, strict=True)])
         for total in sums:
             total.assign(tf.zeros_like(total))
 
