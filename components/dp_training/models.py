@@ -127,7 +127,7 @@ def _folded(model: keras.Model) -> keras.Model:
 
 
 def _equalised(model: keras.Model) -> keras.Model:
-    """For `gabor_cnn`: the channels of the convolution in the loudest one's range, which `centre` undoes channel by channel.
+    """For `gabor_cnn`: all channels of the convolution in the loudest one's range, which `centre` undoes one by one.
 
     A quantized tensor has one scale: a channel that uses a tenth of the range keeps a tenth of the levels, and the
     normalization spreads their rounding over everything (Nagel et al. 2019, arXiv:1906.04721, section 3.2). Ranges
