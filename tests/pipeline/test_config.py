@@ -6,7 +6,7 @@ from components.common.errors import ConfigError
 from pipeline.config import load
 
 
-@pytest.mark.parametrize("preset", ["default", "tiny"])
+@pytest.mark.parametrize("preset", ["default", "full", "tiny"])
 def test_presets_load(preset):
     config = load(preset)
     assert config.name == preset
