@@ -5,7 +5,7 @@ example's gradient norm and the clipped sum, layer by layer, in closed form. ten
 (`clip_grads.compute_clipped_gradients_and_outputs`) takes the same closed forms through its layer registry (see
 `tfp.py`), but only their norms: it runs the model forward and backward once more for the weighted loss. That is why
 this engine stands beside it: with the same rules, at batch 256, TFP reaches 0.38 of plain SGD's rate on the
-26k-parameter CNN and 0.43 on a 300k-parameter one, this engine 0.45 to 0.55 and 0.79 (`benchmarks/dp_throughput.py`).
+26k-parameter CNN and 0.43 on a 300k-parameter one, this engine 0.55 and 0.85 (`benchmarks/dp_throughput.py`).
 """
 
 from collections.abc import Callable, Sequence
