@@ -61,17 +61,17 @@ def _frame(axes) -> None:
 
 
 def _label(axes, models: list[tuple[str, dict[str, Any]]]) -> None:
-    """Names the marks, from the top down, each label at least a line below the one before."""
+    """Names the marks, from the top down, each label at least a line below the one before on its side."""
     low, high = axes.get_ylim()
     right = axes.get_xlim()[1]
-    above = float("inf")
+    above = {True: float("inf"), False: float("inf")}
     for name, model in sorted(models, key=lambda m: -m[1]["accuracy"]):
         x, y = model["gzip_bytes"] / 1000, 100 * model["accuracy"]
-        above = min(y, above - _LABEL_GAP * (high - low))
         left = x > 0.75 * right
+        above[left] = min(y, above[left] - _LABEL_GAP * (high - low))
         axes.annotate(
             name,
-            (x, above),
+            (x, above[left]),
             (-8 if left else 8, 0),
             "data",
             "offset points",
