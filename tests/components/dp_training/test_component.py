@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
 from components.dp_training.component import DPTrainer
 from components.dp_training.config import TrainerConfig
+from components.dp_training.randomness import PoissonSampler
 from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.privacy.accounting import epsilon_of
 from components.privacy.config import PrivacyConfig
@@ -87,6 +90,27 @@ def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(tmp_path, t
     assert charges() == [(True, 4)]
     for mine, other in zip(load_model(model).get_weights(), load_model(again).get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+def test_nothing_is_told_or_logged_but_the_steps_that_were_reserved(train, examples, caplog, capfd, monkeypatch):
+    """Which examples a step took, and how many, are as secret as the noise."""
+    realised, told, draw = [], [], PoissonSampler.draw
+    watched = dataclasses.replace(TRAINER, expected_batch_size=45, steps=6)
+
+    def drawn(self, population):
+        realised.append(draw(self, population))
+        return realised[-1]
+
+    monkeypatch.setattr(PoissonSampler, "draw", drawn)
+    with caplog.at_level(logging.DEBUG), watching(told.append):
+        _, folder = train(examples, watched)
+    assert len({len(sample) for sample in realised}) > 1
+    assert [re.sub(r"ε [\d.]+ of 2", "", line) for line in told] == [f"step {n} of 6, " for n in range(1, 7)]
+    ours = [record.getMessage() for record in caplog.records if record.name in ("root", "tensorflow")]
+    numbers = {int(n) for text in [*ours, *capfd.readouterr()] for n in re.findall(r"(?<![\w.])\d+(?![\w.])", text)}
+    sizes = {len(sample) for sample in realised if len(sample) > 8}
+    assert not sizes & numbers, ours
+    assert not sizes & {int(n) for n in re.findall(r"\b\d+\b", Path(folder, "statement.json").read_text())}
 
 
 def test_an_interrupted_run_keeps_its_charge_and_goes_on_under_it(train, examples, charges):

@@ -143,8 +143,8 @@ def test_weights_that_are_no_longer_finite_are_one_clear_line(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [np.zeros(8, np.int64), np.arange(8) % CLASSES])
-@pytest.mark.parametrize("count", [1, 8])
-def test_one_class_and_one_example_train(tmp_path, labels, count):
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_one_class_one_example_and_none_train(tmp_path, labels, count):
     private = Split(images=examples(8).images[:count], labels=labels[:count])
     assert np.all(np.isfinite(train(tmp_path, private, config(), noise=1.0, probability=0.5)))
 
@@ -224,13 +224,13 @@ train(Path(sys.argv[1]), examples(9), config(steps=100000, checkpoint_seconds=0.
 """
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.07, 0.3])
-def test_a_kill_loses_the_steps_since_the_last_save_and_counts_them(tmp_path, seconds):
+@pytest.mark.parametrize(("file", "seconds"), [("executed", 0.0), ("executed", 0.07), ("state.npz", 0.1)])
+def test_a_kill_loses_the_steps_since_the_last_save_and_counts_them(tmp_path, file, seconds):
     child = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.getcwd()}
     )
-    count = tmp_path / "executed"
-    while not (count.exists() and count.stat().st_size) and child.poll() is None:
+    seen = tmp_path / file
+    while not (seen.exists() and seen.stat().st_size) and child.poll() is None:
         time.sleep(0.005)
     time.sleep(seconds)
     child.send_signal(signal.SIGKILL)
@@ -239,6 +239,7 @@ def test_a_kill_loses_the_steps_since_the_last_save_and_counts_them(tmp_path, se
     executed, state = journal.executed, journal.load()
     journal.close()
     assert executed > 0
+    assert state is not None or file == "executed"
     completed = 0 if state is None else int(state[2]) + 1  # the optimizer's iterations, a step behind
     assert completed <= executed
     announced = []

@@ -52,6 +52,25 @@ def test_nothing_is_left_by_a_process_that_is_killed(tmp_path):
     assert list(tmp_path.rglob("*")) == []
 
 
+def test_memory_does_not_grow_with_the_number_of_examples(tmp_path):
+    program = (
+        "import sys; import numpy as np\n"
+        "from components.dp_training.scratch import ScratchExamples\n"
+        "from components.common.examples import Split\n"
+        "def pieces(count):\n"
+        "    for _ in range(count // 1000):\n"
+        "        yield Split(images=np.ones((1000, 28, 28, 1), np.uint8), labels=np.zeros(1000, np.int64))\n"
+        "scratch = ScratchExamples(pieces(int(sys.argv[2])), sys.argv[1])\n"
+        "for _ in range(20): scratch.take(np.random.default_rng().integers(0, len(scratch), 1000))\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
+    )
+    peaks = []
+    for count in (1000, 200_000):
+        command = [sys.executable, "-c", program, str(tmp_path), str(count)]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 20_000  # KiB; the images alone are 153,000
+
+
 def test_a_full_disk_is_an_os_error_and_leaves_nothing():
     with pytest.raises(OSError):
         ScratchExamples(pieces(), "/proc")
