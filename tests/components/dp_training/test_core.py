@@ -197,6 +197,9 @@ def test_an_interrupted_run_goes_on_from_where_it_was_and_never_passes_the_reser
     private, announced = examples(9), []
     with pytest.raises(Interrupted):
         train(tmp_path, private, config(steps=8, momentum=0.9, ema=0.5), on_step=stop_at(5, Interrupted(15)))
+    journal = Journal(tmp_path, 30.0)
+    assert int(journal.load()[2]) == 4  # saved at once: the optimizer has made four steps
+    journal.close()
     moved = train(tmp_path, private, config(steps=8, momentum=0.9, ema=0.5), on_step=announced.append)
     assert announced == [6, 7, 8]  # the fifth was counted and is lost
     assert np.linalg.norm(moved) > 0
@@ -240,7 +243,7 @@ def test_a_kill_loses_the_steps_since_the_last_save_and_counts_them(tmp_path, fi
     journal.close()
     assert executed > 0
     assert state is not None or file == "executed"
-    completed = 0 if state is None else int(state[2]) + 1  # the optimizer's iterations, a step behind
+    completed = 0 if state is None else int(state[2])  # the steps that the optimizer has made
     assert completed <= executed
     announced = []
     train(tmp_path, examples(9), config(steps=executed + 2), noise=1.0, probability=0.3, on_step=announced.append)
