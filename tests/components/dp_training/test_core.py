@@ -116,16 +116,25 @@ def test_one_example_moves_the_weights_by_at_most_the_clip(tmp_path):
     assert 0 < np.linalg.norm(moved) * 20 <= 0.5 * (1 + 1e-4)
 
 
-def test_an_example_that_has_no_finite_gradient_adds_nothing(tmp_path):
+def test_an_example_that_has_no_finite_gradient_adds_nothing_and_takes_no_other_with_it(tmp_path):
     """NaN from one example would otherwise reach every weight, whatever the clip."""
     images = np.zeros((3, 4, 4, 1), np.uint8)
     images[1] = 255
-    layers = keras.layers
-    model = keras.Sequential(
-        [layers.Input(SHAPE), layers.Lambda(lambda x: x / (1 - x)), layers.Flatten(), layers.Dense(3)]
-    )
-    moved = train(tmp_path, Split(images=images, labels=np.array([0, 1, 2])), config(steps=1), model=model)
-    assert np.all(np.isfinite(moved)) and np.linalg.norm(moved) > 0
+    images[2, 0] = 100
+    labels = np.array([0, 1, 2])
+
+    def unbounded():
+        layers = keras.layers
+        divide = layers.Lambda(lambda x: x / (1 - x))
+        return keras.Sequential(
+            [layers.Input(SHAPE), divide, layers.Flatten(), layers.Dense(3, kernel_initializer="ones")]
+        )
+
+    with_it, without = Split(images=images, labels=labels), Split(images=images[[0, 2]], labels=labels[[0, 2]])
+    moved = train(tmp_path / "with", with_it, config(steps=1), model=unbounded())
+    expected = train(tmp_path / "without", without, config(steps=1), model=unbounded())
+    np.testing.assert_allclose(moved, expected, atol=1e-6)
+    assert np.linalg.norm(moved) > 0.01
 
 
 def test_copies_that_are_equal_count_as_one_example(tmp_path):
