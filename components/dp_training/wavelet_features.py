@@ -65,8 +65,6 @@ class WaveletFeatures(keras.layers.Layer):
 
 
 def batched(function, images: np.ndarray, size: int = 250) -> np.ndarray:
-    """Applies a function of a float32 batch to images [n, …], uint8 or float32, some at a time; uint8 become [0, 1]."""
-    compiled = tf.function(lambda x: function(tf.cast(x, tf.float32) / 255.0 if x.dtype == tf.uint8 else x))
-    if not len(images):  # a reflection of no images is refused by TensorFlow
-        return compiled(np.zeros((1, *images.shape[1:]), images.dtype)).numpy()[:0]
+    """Applies a function of a float32 batch to float32 images [n, …], n at least 1, some at a time."""
+    compiled = tf.function(function)
     return np.concatenate([compiled(images[i : i + size]).numpy() for i in range(0, len(images), size)])
