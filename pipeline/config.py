@@ -43,19 +43,6 @@ class Recipe:
     name: str
     stages: tuple[Stage, ...]
 
-    @property
-    def promised(self) -> dict[str, float | int | bool]:
-        """What the stages owe the file that ships."""
-        owed: dict[str, float | int | bool] = {}
-        for stage in self.stages:
-            if stage.kind == "prune":
-                owed["sparsity"] = stage.config.sparsity
-            if stage.kind == "cluster":
-                owed["clusters"] = stage.config.clusters
-            if stage.kind == "quantize" and stage.config.mode == "int8":
-                owed["int8"] = True
-        return owed
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -73,10 +60,14 @@ class Config:
         """The resolved settings as nested mappings, recipes as in the file."""
         tables = {key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection")}
         recipes = {
-            recipe.name: [{"stage": stage.kind, **asdict(stage.config)} for stage in recipe.stages]
+            recipe.name: [{"stage": stage.kind, **_without_nothing(asdict(stage.config))} for stage in recipe.stages]
             for recipe in self.recipes
         }
         return {"name": self.name, **tables, "recipes": recipes}
+
+
+def _without_nothing(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value not in (None, {})}
 
 
 def load(source: str, overrides: list[str] | None = None) -> Config:
@@ -149,10 +140,21 @@ def _recipe(name: str, stages: Any) -> Recipe:
             raise ConfigError(f"`{where}[{i}].stage` must be one of {known}. Received: {where}[{i}]={table!r}")
         settings = {k: v for k, v in table.items() if k != "stage"}
         made.append(Stage(kind=kind, config=from_mapping(STAGES[kind], settings, f"{where}[{i}]")))
-    kinds = [stage.kind for stage in made]
-    ends_well = kinds[-1] == "quantize" and len(set(kinds)) == len(kinds)
-    require(ends_well, where, "have each stage once and end with quantize, which writes the .tflite", kinds)
+    _check_order(where, made)
     return Recipe(name=name, stages=tuple(made))
+
+
+def _check_order(where: str, stages: list[Stage]) -> None:
+    """Refuses an order of stages in which one undoes what another promised."""
+    kinds = [stage.kind for stage in stages]
+    if kinds[-1] != "quantize":
+        require(False, where, "end with quantize, which writes the .tflite", kinds)
+    if len(set(kinds)) < len(kinds):
+        require(False, where, "have each stage once: a second pass replaces what the first one promised", kinds)
+    if kinds.index("quantize") < len(kinds) - 1:
+        require(False, where, "quantize last: nothing can be changed in the .tflite", kinds)
+    if "prune" in kinds[1:]:
+        require(False, where, "prune before it clusters: pruning clustered weights drops whole centroids", kinds)
 
 
 def _override(tables: dict[str, Any], override: str) -> None:

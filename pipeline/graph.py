@@ -1,6 +1,5 @@
 """The graph: from examples to the push, read top to bottom as the data flows."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
 from components.common.settings import to_json
+from components.dp_training.charged import Account
 from components.dp_training.component import DPTrainer
 from components.example_gen.component import DataChecker
 from components.example_gen.config import ROLES
@@ -50,6 +50,14 @@ class Places:
 def build(config: Config, places: Places, span: int) -> Pipeline:
     """Builds the TFX pipeline for one span of examples."""
     data, privacy = to_json(config.data), to_json(config.privacy)
+    account = to_json(
+        Account(
+            policy=config.privacy,
+            ledger=str(places.ledger),
+            journals=str(places.journals),
+            population=config.trainer.population,
+        )
+    )
 
     example_gen = ImportExampleGen(
         input_base=config.data.root,
@@ -72,11 +80,9 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         check=checker.outputs["check"],
         config=to_json(config.trainer),
         data=data,
-        privacy=privacy,
-        ledger=str(places.ledger),
-        journals=str(places.journals),
+        account=account,
     )
-    parent, statement = trainer.outputs["model"], trainer.outputs["statement"]
+    parent = trainer.outputs["model"]
     baseline = Resolver(
         strategy_class=EarlierBlessedModel,
         candidate=parent,
@@ -94,13 +100,12 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
 
     compression, variants, verdicts = [], [], []
     for recipe in config.recipes:
-        stages = _stages(recipe, parent, examples, data)
+        stages = _stages(recipe, parent, examples, data, account)
         gate = CompressionGate(
             parent=parent,
             variant=stages[-1].outputs["variant"],
             examples=examples,
             blessing=evaluator.outputs["blessing"],
-            statement=statement,
             config=to_json(config.gates),
             data=data,
             privacy=privacy,
@@ -111,7 +116,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         verdicts.append(gate.outputs["verdict"])
 
     selector = Selector(variants=union(variants), verdicts=union(verdicts), config=to_json(config.selection))
-    pusher = Pusher(selection=selector.outputs["selection"], statement=statement, serving=str(places.serving))
+    pusher = Pusher(selection=selector.outputs["selection"], account=account, serving=str(places.serving))
 
     nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, baseline, evaluator]
     return Pipeline(
@@ -124,12 +129,13 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
     )
 
 
-def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str) -> list[BaseNode]:
+def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str, account: str) -> list[BaseNode]:
     """One node a stage, each on the model of the one before; the last one writes the variant."""
     nodes: list[BaseNode] = []
     model = parent
     for stage in recipe.stages:
-        settings = {"model": model, "examples": examples, "config": to_json(stage.config), "data": data}
+        inputs = {"model": model, "examples": examples}
+        settings = {**inputs, "config": to_json(stage.config), "data": data, "account": account}
         if stage.kind == "prune":
             node = Pruner(**settings)
             model = node.outputs["pruned"]
@@ -137,7 +143,7 @@ def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str) -> li
             node = Clusterer(**settings)
             model = node.outputs["clustered"]
         else:
-            node = Quantizer(**settings, recipe=recipe.name, promised=json.dumps(recipe.promised, sort_keys=True))
+            node = Quantizer(**settings, recipe=recipe.name)
         nodes.append(node.with_id(f"{type(node).__name__}-{recipe.name}"))
     return nodes
 

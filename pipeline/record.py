@@ -96,7 +96,8 @@ def _variant(verdict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _privacy(lineage: Lineage) -> dict[str, Any] | None:
-    found = lineage.outputs("PrivacyStatement")
+    pushed = [a for a in lineage.outputs("PushedModel") if a.custom_properties["pushed"].int_value == 1]
+    found = pushed or lineage.outputs("PrivacyStatement")
     if not found:
         return None
     statement = _read(found[0].uri, "statement.json")

@@ -2,10 +2,11 @@
 
 from components.clustering.config import ClusterConfig
 from components.clustering.core import cluster
-from components.common.examples import read_split
-from components.common.models import load_model, save_model
+from components.common.compressed import load_compressed
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
+from components.dp_training.charged import Account
+from components.dp_training.tuning import tuning_of
 from components.example_gen.config import DataConfig
 
 
@@ -16,11 +17,10 @@ def Clusterer(
     clustered: OutputArtifact[standard_artifacts.Model],
     config: Parameter[str],
     data: Parameter[str],
+    account: Parameter[str],
 ) -> None:
-    """Clusters `model`; reads `public` only, and only to fine-tune."""
-    stage, data_config = from_json(ClusterConfig, config), from_json(DataConfig, data)
-    public = read_split(examples.uri, "public", data_config.image_shape) if stage.epochs else None
-    made, distinct = cluster(load_model(model.uri), stage, public)
-    save_model(made, clustered.uri)
-    for layer, count in distinct.items():
-        clustered.set_int_custom_property(f"clusters_{layer}", count)
+    """Clusters `model`; reads the split that `config` names to fine-tune, or none."""
+    stage = from_json(ClusterConfig, config)
+    tuning = tuning_of(stage, model, examples, clustered, from_json(DataConfig, data), from_json(Account, account))
+    cluster(load_compressed(model.uri), stage, tuning.tune).save(clustered.uri)
+    tuning.statement.save(clustered.uri)

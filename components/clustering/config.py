@@ -1,23 +1,29 @@
 """What the user may set about clustering."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from components.common.settings import require, require_positive
+from components.common.settings import require
+from components.common.tuning import StageConfig
+
+STARTS = ("kmeans++", "linear", "density")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterConfig:
-    """Weight clustering of Conv2D and Dense kernels; zeros of a pruned kernel stay zeros.
+class ClusterConfig(StageConfig):
+    """Weight clustering of the kernels of convolutions and Dense layers; zeros of a pruned kernel stay zeros.
 
-    clusters: number of centroids a layer. epochs: passes over `public` in which the centroids move, 0 for none.
-    learning_rate: of those passes (Adam).
+    clusters: number of distinct values a kernel, zero included where it has zeros. layers: other numbers by layer name.
+    centroids: where they start. per_channel: so many values in each output channel instead of in the whole kernel.
     """
 
     clusters: int
-    epochs: int = 0
-    learning_rate: float = 0.0003
+    layers: dict[str, int] = field(default_factory=dict)
+    centroids: str = "kmeans++"
+    per_channel: bool = False
 
     def __post_init__(self):
+        super().__post_init__()
         require(2 <= self.clusters <= 256, "clusters", "be in [2, 256]", self.clusters)
-        require(self.epochs >= 0, "epochs", "be 0 or more", self.epochs)
-        require_positive("learning_rate", self.learning_rate)
+        for name, clusters in self.layers.items():
+            require(2 <= clusters <= 256, f"layers.{name}", "be in [2, 256]", clusters)
+        require(self.centroids in STARTS, "centroids", f"be one of {', '.join(STARTS)}", self.centroids)

@@ -1,43 +1,70 @@
-"""Weight clustering (Han, Mao and Dally 2016, arXiv:1510.00149, section 3) with TFMOT's wrapper."""
+"""Weight clustering (Han, Mao and Dally 2016, arXiv:1510.00149, section 3): TFMOT's centroids to start from, moved by
+Lloyd's algorithm, held by a projection."""
+
+import dataclasses
 
 import numpy as np
-import tensorflow_model_optimization as tfmot
-from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster as experimental
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.clustering.keras.cluster_config import CentroidInitialization
+from tensorflow_model_optimization.python.core.clustering.keras.clustering_centroids import CentroidsInitializerFactory
 
 from components.clustering.config import ClusterConfig
-from components.common.examples import Split
-from components.common.layers import kernels, wrap_compressed
-from components.common.legacy_keras import keras
-from components.common.public_training import fit_public
+from components.common.compressed import Compressed, Promise, Tune, by_channel, held
+from components.common.errors import ModelError
+from components.common.kernels import Kernel, copy_of, kernels
+from components.common.projections import Centroids, lloyd
+
+_STARTS = {
+    "kmeans++": CentroidInitialization.KMEANS_PLUS_PLUS,
+    "linear": CentroidInitialization.LINEAR,
+    "density": CentroidInitialization.DENSITY_BASED,
+}
+_ITERATIONS = 100  # of Lloyd's algorithm, more than one-dimensional weights need
 
 
-def cluster(model: keras.Model, config: ClusterConfig, public: Split | None) -> tuple[keras.Model, dict[str, int]]:
-    """Replaces the weights of every Conv2D and Dense kernel by at most `config.clusters` centroids.
+def cluster(made: Compressed, config: ClusterConfig, tune: Tune | None) -> Compressed:
+    """Replaces the weights of every kernel by at most so many distinct values, and fine-tunes the values.
 
-    Zeros stay zeros where a kernel has any, so that pruning survives; zero then is one of the centroids.
+    Zeros stay zeros where a stage before has promised them; zero is one of the values then.
 
     Args:
-        model: the model to cluster; unchanged.
-        config: how many centroids.
-        public: what `config.epochs` run over; None where there are none.
-
-    Returns:
-        The clustered model, and the number of distinct weights of each kernel by layer name, read back from it.
+        made: the model to cluster, unchanged.
+        config: how many values.
+        tune: fine-tunes a model while each weight is held to its nearest centroid; None for weights only.
 
     Raises:
-        ModelError: weights that are not finite, or no layer to cluster.
+        ModelError: weights that are not finite, no kernel to cluster, or an unknown layer name.
     """
-    distinct = {name: len(np.unique(kernel)) for name, kernel in kernels(model).items()}
-    sparse = {name: bool(np.any(kernel == 0)) for name, kernel in kernels(model).items()}
-    start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+    model = copy_of(made.model)
+    found = kernels(model)
+    unknown = sorted(set(config.layers) - set(found))
+    if unknown:
+        raise ModelError(f"`layers` of cluster must name layers of {', '.join(found)}. Received: {unknown[0]}")
+    promises, centroids = dict(made.promises), {}
+    for name, kernel in found.items():
+        before = made.promises.get(name, Promise())
+        count = config.layers.get(name, config.clusters)
+        centroids[name] = [Centroids(_starts(kernel, count, config), kernel.channel_axis)]
+        promises[name] = dataclasses.replace(before, clusters=count, per_channel=config.per_channel)
+    holding = held(model, made.promises, centroids)
+    if tune is not None:
+        tune(model, holding)
+    holding.settle()
+    return made.after("cluster", model, promises)
 
-    def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if distinct[layer.name] <= config.clusters:
-            return layer
-        return experimental.cluster_weights(layer, config.clusters, start, preserve_sparsity=sparse[layer.name])
 
-    wrapped = wrap_compressed(model, wrap)
-    if public is not None:
-        fit_public(wrapped, public, config.epochs, config.learning_rate)
-    clustered = tfmot.clustering.keras.strip_clustering(wrapped)
-    return clustered, {name: len(np.unique(kernel)) for name, kernel in kernels(clustered).items()}
+def _starts(kernel: Kernel, count: int, config: ClusterConfig) -> np.ndarray:
+    """Ascending centroids of the weights that are not zero, float32 [channels, at most count]."""
+    values = kernel.variable.numpy()
+    rows = by_channel(values, kernel.channel_axis) if config.per_channel else values.reshape(1, -1)
+    wanted = count - int(np.any(values == 0))
+    return np.stack([_centroids_of(row[row != 0], wanted, config.centroids) for row in rows])
+
+
+def _centroids_of(values: np.ndarray, count: int, start: str) -> np.ndarray:
+    """Ascending centroids of float32 values [n], float32 [count]; of fewer values the last is repeated."""
+    distinct = np.unique(values)
+    if len(distinct) <= count:
+        return np.pad(distinct if len(distinct) else np.zeros(1), (0, count - max(1, len(distinct))), "edge")
+    initial = CentroidsInitializerFactory.get_centroid_initializer(_STARTS[start])(tf.constant(values), count)
+    return lloyd(values, np.sort(initial.get_cluster_centroids().numpy()), _ITERATIONS)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from components.common.errors import Interrupted, ModelError
 from components.common.examples import Split
 from components.common.legacy_keras import keras
+from components.common.projections import Held
 from components.dp_training.augmentation import augmented
 from components.dp_training.config import TrainerConfig
 from components.dp_training.fixed import scaled
@@ -33,6 +34,7 @@ def train_privately(
     mechanism: Mechanism,
     journal: Journal,
     on_step: Callable[[int], None] = lambda step: None,
+    held: Held | None = None,
 ) -> None:
     """Trains `model` in place by DP-SGD (Abadi et al. 2016, arXiv:1607.00133, algorithm 1).
 
@@ -46,12 +48,13 @@ def train_privately(
         mechanism: the noise, the sampling probability and the number of steps that were reserved.
         journal: counts the steps, and holds the state that an earlier, killed process of the same run had reached.
         on_step: called with the number of steps begun so far, before each step touches the examples.
+        held: what kernels are held to while gradients are taken; nothing of it is chosen by looking at examples.
 
     Raises:
         ModelError: the model mixes examples, or its weights are no longer finite.
     """
     check_trainable_privately(model)
-    training = _Training(model, config, mechanism)
+    training = _Training(model, config, mechanism, held or Held([]))
     saved = journal.load()
     if saved is not None:
         training.restore(saved)
@@ -73,8 +76,8 @@ def train_privately(
 class _Training:
     """The model with its optimizer, its moving average and the sum of the step in hand."""
 
-    def __init__(self, model: keras.Model, config: TrainerConfig, mechanism: Mechanism):
-        self._model, self._config = model, config
+    def __init__(self, model: keras.Model, config: TrainerConfig, mechanism: Mechanism, held: Held):
+        self._model, self._config, self._held, self._steps = model, config, held, mechanism.steps
         self._optimizer = _optimizer(config, mechanism.steps)
         self._optimizer._create_all_weights(model.trainable_variables)
         self._averages = [tf.Variable(v) for v in model.trainable_variables]
@@ -87,14 +90,22 @@ class _Training:
 
     def step(self, private: Indexed, sampled: np.ndarray, number: int) -> None:
         """One step on the sampled examples, of noise alone if there are none. number: of this step, from 1."""
+        self._held.update((number - 1) / self._steps)
+        latents = self._held.enter()
+        try:
+            self._accumulate_all(private, sampled)
+        finally:
+            self._held.leave(latents)
+        if not self._move(tf.constant(number, tf.int64)):
+            raise ModelError("private training must keep finite weights. Lower trainer.learning_rate")
+
+    def _accumulate_all(self, private: Indexed, sampled: np.ndarray) -> None:
         pieces = -(-len(sampled) // self._config.physical_batch_size)
         for indices in np.array_split(sampled, pieces) if pieces else []:
             batch = private.take(indices)
             copies = self._config.augmentation_multiplicity
             images = augmented(batch.images, self._config.augmentations, copies, self._augmenting)
             self._accumulate(tf.constant(images), tf.constant(batch.labels))
-        if not self._move(tf.constant(number, tf.int64)):
-            raise ModelError("private training must keep finite weights. Lower trainer.learning_rate")
 
     def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> None:
         """Adds examples to the sum. One whose gradient is not finite, which no clip bounds, adds nothing: it is found

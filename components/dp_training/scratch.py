@@ -49,3 +49,8 @@ class ScratchExamples:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def scratch_folder(uri: str) -> str:
+    """Where private examples are copied to: beside the artifact at `uri` if that is on this machine."""
+    return uri if os.path.isdir(uri) else tempfile.gettempdir()

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from components.common.artifacts import PrivacyStatement, Variant, Verdict
+from components.common.artifacts import Variant, Verdict
 from components.common.errors import GateError
 from components.common.examples import read_split, scaled
 from components.common.models import load_model
@@ -25,7 +25,6 @@ def CompressionGate(
     variant: InputArtifact[Variant],
     examples: InputArtifact[standard_artifacts.Examples],
     blessing: InputArtifact[standard_artifacts.ModelBlessing],
-    statement: InputArtifact[PrivacyStatement],
     verdict: OutputArtifact[Verdict],
     config: Parameter[str],
     data: Parameter[str],
@@ -44,8 +43,8 @@ def CompressionGate(
         raise GateError(f"the variant {facts['recipe']} must be the file that its recipe made: its sha256 differs")
     said = blessing.has_custom_property("blessed")
     evaluator = blessing.get_int_custom_property("blessed") == 1 if said else None
-    measured, shown = _measured(parent.uri, content, facts["promised"], examples.uri, data_config)
-    measured = dataclasses.replace(measured, evaluator=evaluator, epsilon=load_statement(statement.uri).epsilon)
+    measured, shown = _measured(parent.uri, content, {}, examples.uri, data_config)
+    measured = dataclasses.replace(measured, evaluator=evaluator, epsilon=load_statement(variant.uri).epsilon)
     answer, checks = judge(measured, gates, competitors, policy.budget_epsilon)
     result = {"verdict": answer, "checks": [dataclasses.asdict(c) for c in checks], **facts, **shown}
     Path(verdict.uri, "verdict.json").write_text(json.dumps(result, indent=2))

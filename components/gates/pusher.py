@@ -1,21 +1,26 @@
 """TFX glue of the push: nothing leaves without a verdict that belongs to the very file."""
 
+import dataclasses
 import json
 from pathlib import Path
 
-from components.common.artifacts import PrivacyStatement, Selection
+from components.common.artifacts import Selection
 from components.common.errors import GateError
+from components.common.settings import from_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
+from components.dp_training.charged import Account
 from components.gates.core import PASS
 from components.gates.serving import push
+from components.privacy.ledger import Ledger
+from components.privacy.statement import Statement, load_statement
 
 
 @component
 def Pusher(
     selection: InputArtifact[Selection],
-    statement: InputArtifact[PrivacyStatement],
     pushed: OutputArtifact[standard_artifacts.PushedModel],
+    account: Parameter[str],
     serving: Parameter[str],
 ) -> None:
     """Pushes the selected variant into the folder `serving`; if none was selected, pushes nothing and says so."""
@@ -28,11 +33,12 @@ def Pusher(
     if verdict["verdict"] != PASS or verdict["sha256"] != sizes(content)["sha256"]:
         received = f"{verdict['verdict']} for {verdict['sha256']}"
         raise GateError(f"a push must have a passing verdict on the same file. Received: {received}")
-    words = Path(statement.uri, "statement.txt").read_bytes()
+    statement = _restated(load_statement(selection.uri), from_json(Account, account))
+    statement.save(pushed.uri)
     files = {
         "model.tflite": content,
-        "manifest.json": json.dumps(_manifest(verdict, statement.uri), indent=2).encode(),
-        "statement.txt": words,
+        "manifest.json": json.dumps(_manifest(verdict, statement), indent=2).encode(),
+        "statement.txt": Path(pushed.uri, "statement.txt").read_bytes(),
     }
     version, path = push(Path(serving), files)
     pushed.set_int_custom_property("version", version)
@@ -41,13 +47,22 @@ def Pusher(
     pushed.set_string_custom_property("recipe", verdict["recipe"])
 
 
-def _manifest(verdict: dict, statement_uri: str) -> dict:
-    promise = json.loads(Path(statement_uri, "statement.json").read_text())
+def _restated(statement: Statement, account: Account) -> Statement:
+    """The statement with the ε of everything that was charged to the span until now: the choice among variants depends
+    on all of them, those that were trained further included."""
+    now = Ledger(account.ledger).epsilon(statement.span, statement.delta)
+    if now > account.policy.budget_epsilon:
+        allowed, span = account.policy.budget_epsilon, statement.span
+        raise GateError(f"a pushed model's ε must be at most {allowed:g}. The ledger says {now:.3f} of {span}")
+    return dataclasses.replace(statement, epsilon=max(statement.epsilon, now))
+
+
+def _manifest(verdict: dict, statement: Statement) -> dict:
     figures = {key: verdict[key] for key in ("recipe", "sha256", "bytes", "gzip_bytes", "accuracy", "drop")}
     return {
         **figures,
         "input": "image, [0, 1] after dividing by 255, then quantized by the input's scale and zero point",
         "output": "logits, one a class",
-        "epsilon": promise["epsilon"],
-        "delta": promise["delta"],
+        "epsilon": statement.epsilon,
+        "delta": statement.delta,
     }

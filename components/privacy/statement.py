@@ -12,13 +12,22 @@ from components.privacy.accounting import Mechanism
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """One private fine-tuning by a compression stage. charge: id of the ledger's entry."""
+
+    charge: int
+    mechanism: Mechanism
+    l2_norm_clip: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """What is promised about one trained model.
 
     epsilon: what the ledger composed for every run that touched the span, this one included, at `delta`, infinite where
     nothing can be promised; run_epsilon: this run alone. span: the ledger's name of it. population, l2_norm_clip: as
     declared. public_source: where the public split came from. charge: id of the ledger's entry. insecure: whether
-    sampling and noise came from a fixed seed.
+    sampling and noise came from a fixed seed. tuned: what compression stages did to the model on the private split.
     """
 
     span: str
@@ -32,6 +41,7 @@ class Statement:
     public_source: str
     pretrained: bool
     insecure: bool = False
+    tuned: tuple[Tuned, ...] = ()
     adjacency: str = "add or remove one example"
     accountant: str = "RDP"
 
@@ -70,8 +80,23 @@ class Statement:
             f"enters with probability {m.sampling_probability:.6g}, per-example gradients clipped to an l2 norm of "
             f"{number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm on their sum. ε "
             f"is computed by dp_accounting ({self.accountant}) for the steps that were executed, those that a crash "
-            f"lost included.{secrecy} Compression reads the weights and the public split only, so it is post-"
-            "processing and costs nothing."
+            f"lost included.{secrecy} {self._compression()}"
+        )
+
+    def _compression(self) -> str:
+        if not self.tuned:
+            return (
+                "Compression reads the weights and the public split only, so it is post-processing and costs nothing "
+                "(Dwork and Roth 2014, proposition 2.1)."
+            )
+        steps = " and ".join(
+            f"{number(t.mechanism.steps)} steps with probability {t.mechanism.sampling_probability:.6g}, clipped to "
+            f"{number(t.l2_norm_clip)}, with noise of {t.mechanism.noise_multiplier:.4f} times that norm"
+            for t in self.tuned
+        )
+        return (
+            f"Compression trained it further on the private split, charged to the same ledger: {steps}. All else that "
+            "compression read are weights and the public split."
         )
 
     def _exclusions(self) -> str:

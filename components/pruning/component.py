@@ -1,9 +1,10 @@
 """TFX glue of the pruning stage."""
 
-from components.common.examples import read_split
-from components.common.models import load_model, save_model
+from components.common.compressed import load_compressed
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
+from components.dp_training.charged import Account
+from components.dp_training.tuning import tuning_of
 from components.example_gen.config import DataConfig
 from components.pruning.config import PruneConfig
 from components.pruning.core import prune
@@ -16,11 +17,10 @@ def Pruner(
     pruned: OutputArtifact[standard_artifacts.Model],
     config: Parameter[str],
     data: Parameter[str],
+    account: Parameter[str],
 ) -> None:
-    """Prunes `model`; reads `public` only, and only to fine-tune."""
-    stage, data_config = from_json(PruneConfig, config), from_json(DataConfig, data)
-    public = read_split(examples.uri, "public", data_config.image_shape) if stage.epochs else None
-    made, sparsity = prune(load_model(model.uri), stage, public)
-    save_model(made, pruned.uri)
-    for layer, fraction in sparsity.items():
-        pruned.set_float_custom_property(f"sparsity_{layer}", fraction)
+    """Prunes `model`; reads the split that `config` names to fine-tune, or none."""
+    stage = from_json(PruneConfig, config)
+    tuning = tuning_of(stage, model, examples, pruned, from_json(DataConfig, data), from_json(Account, account))
+    prune(load_compressed(model.uri), stage, tuning.tune).save(pruned.uri)
+    tuning.statement.save(pruned.uri)

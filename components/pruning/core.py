@@ -1,56 +1,95 @@
-"""Magnitude pruning (Zhu and Gupta 2017, arXiv:1710.01878) with TFMOT's wrapper, in one shot, then held."""
-
-import sys
+"""Magnitude pruning (Zhu and Gupta 2017, arXiv:1710.01878): TFMOT's masks and schedules, held by a projection."""
 
 import numpy as np
-import tensorflow_model_optimization as tfmot
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule import ConstantSparsity, PolynomialDecay
 
-from components.common.examples import Split
-from components.common.layers import kernels, wrap_compressed
-from components.common.legacy_keras import keras
-from components.common.public_training import fit_public
+from components.common.compressed import Compressed, Promise, Tune, held
+from components.common.errors import ModelError
+from components.common.kernels import Kernel, copy_of, kernels
 from components.pruning.config import PruneConfig
 
+_TICKS = 1000  # in which TFMOT's schedules count a stage's progress
 
-def prune(model: keras.Model, config: PruneConfig, public: Split | None) -> tuple[keras.Model, dict[str, float]]:
-    """Sets the smallest weights of every Conv2D and Dense kernel to zero, and fine-tunes the others.
+
+def prune(made: Compressed, config: PruneConfig, tune: Tune | None) -> Compressed:
+    """Sets the smallest weights of every kernel to zero, and fine-tunes the others.
 
     Args:
-        model: the model to prune; unchanged.
+        made: the model to prune, unchanged; no stage before it may have clustered it.
         config: how far.
-        public: what `config.epochs` run over; None where there are none.
-
-    Returns:
-        The pruned model, and the sparsity of each kernel by layer name, read back from it.
+        tune: fine-tunes a model while its zeros are held; None for weights only.
 
     Raises:
-        ModelError: weights that are not finite, or no layer to prune.
+        ModelError: weights that are not finite, no kernel to prune, an unknown layer name, or a clustered model.
     """
-    schedule = tfmot.sparsity.keras.ConstantSparsity(config.sparsity, begin_step=0, end_step=0, frequency=1)
-    prune_low_magnitude = tfmot.sparsity.keras.prune_low_magnitude
-    wrapped = wrap_compressed(model, lambda layer: prune_low_magnitude(layer, pruning_schedule=schedule))
-    for layer in _pruned_layers(wrapped):
-        layer.pruning_step.assign(0)
-        layer.pruning_obj.conditional_mask_update()
-        layer.pruning_obj.weight_mask_op()
-    if public is not None:
-        fit_public(wrapped, public, config.epochs, config.learning_rate, (_HeldMasks(),))
-    pruned = tfmot.sparsity.keras.strip_pruning(wrapped)
-    return pruned, {name: float(np.mean(kernel == 0)) for name, kernel in kernels(pruned).items()}
+    if any(promise.clusters is not None for promise in made.promises.values()):
+        raise ModelError("pruning must come before clustering, or whole centroids go. Received: a clustered model")
+    model = copy_of(made.model)
+    found = kernels(model)
+    unknown = sorted(set(config.layers) - set(found))
+    if unknown:
+        raise ModelError(f"`layers` of prune must name layers of {', '.join(found)}. Received: {unknown[0]}")
+    targets = {name: config.layers.get(name, config.sparsity) for name in found}
+    masks = {name: Zeros(kernel, targets[name], config) for name, kernel in found.items() if targets[name]}
+    holding = held(model, {}, {name: [mask] for name, mask in masks.items()})
+    if tune is not None:
+        tune(model, holding)
+    holding.settle()
+    promises = {name: Promise(sparsity=mask.sparsity) for name, mask in masks.items()}
+    return made.after("prune", model, {**made.promises, **promises})
 
 
-class _HeldMasks(keras.callbacks.Callback):
-    """Keeps the masks of the one-shot pruning: the schedule is over, so a step only reapplies them."""
+class Zeros:
+    """Holds the smallest weights of a kernel at zero; which ones and how many follows the schedule until it ends."""
 
-    def on_train_begin(self, logs=None):
-        for layer in _pruned_layers(self.model):
-            layer.pruning_step.assign(1)
+    def __init__(self, kernel: Kernel, sparsity: float, config: PruneConfig):
+        self._config, self._transposed, self._ended = config, kernel.transposed, False
+        self._mask = tf.Variable(tf.ones_like(kernel.variable), trainable=False)
+        self._end = max(1, round(_TICKS * config.ramp))
+        if config.schedule == "polynomial":
+            self._schedule = PolynomialDecay(0.0, sparsity, begin_step=0, end_step=self._end)
+        else:
+            self._schedule = ConstantSparsity(sparsity, begin_step=0)
 
-    def on_epoch_end(self, epoch, logs=None):
-        for layer in _pruned_layers(self.model):
-            layer.pruning_obj.weight_mask_op()
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the kernel that is held at zero now."""
+        return float(np.mean(self._mask.numpy() == 0))
+
+    def update(self, latent: np.ndarray, progress: float) -> None:
+        """Chooses the smallest weights anew, until the schedule has ended."""
+        if self._ended:
+            return
+        tick = round(_TICKS * progress)
+        self._mask.assign(self._chosen(latent, self._schedule(tf.constant(tick))[1]))
+        self._ended = tick >= self._end
+
+    def __call__(self, latent: tf.Tensor) -> tf.Tensor:
+        return latent * self._mask
+
+    def _chosen(self, latent: np.ndarray, sparsity: tf.Tensor) -> np.ndarray:
+        """TFMOT's mask for a kernel, which it is shown in a shape that its patterns are defined for."""
+        weights = tf.Variable(self._viewed(latent))
+        mask, threshold = tf.Variable(tf.ones_like(weights)), tf.Variable(0.0)
+        now = ConstantSparsity(float(sparsity), begin_step=0, frequency=1)
+        pattern = (2, 4) if self._config.pattern == "2:4" else None
+        pruning = Pruning(_first_step, [(weights, mask, threshold)], now, self._config.block, "AVG", pattern)
+        pruning.conditional_mask_update()
+        return self._as_kernel(mask.numpy(), latent.shape)
+
+    def _viewed(self, latent: np.ndarray) -> np.ndarray:
+        outputs_last = np.swapaxes(latent, -1, -2) if self._transposed else latent
+        if self._config.block != (1, 1):
+            return outputs_last.reshape(-1, outputs_last.shape[-1])
+        return outputs_last[None] if latent.ndim == 3 else outputs_last
+
+    def _as_kernel(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        if not self._transposed:
+            return mask.reshape(shape)
+        return np.swapaxes(mask.reshape(*shape[:-2], shape[-1], shape[-2]), -1, -2)
 
 
-def _pruned_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    kind = sys.modules["tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper"].PruneLowMagnitude
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+def _first_step() -> tf.Tensor:
+    return tf.constant(1)  # the only one at which TFMOT looks for a 2:4 pattern

@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 
 from components.common.artifacts import Variant
+from components.common.compressed import load_compressed
 from components.common.examples import read_split, scaled
-from components.common.models import load_model
 from components.common.settings import from_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
+from components.dp_training.charged import Account
+from components.dp_training.tuning import tuning_of
 from components.example_gen.config import DataConfig
-from components.quantization.config import QuantizeConfig
-from components.quantization.core import convert
+from components.quantization.config import CALIBRATED, QuantizeConfig
+from components.quantization.core import quantize
 
 
 @component
@@ -21,18 +23,20 @@ def Quantizer(
     variant: OutputArtifact[Variant],
     config: Parameter[str],
     data: Parameter[str],
+    account: Parameter[str],
     recipe: Parameter[str],
-    promised: Parameter[str],
 ) -> None:
-    """Converts `model`, calibrated on `public`; `promised` is what the recipe's stages owe the file, as JSON."""
+    """Converts `model`, calibrated on `public`, and trained for it where `config` says so."""
     stage, data_config = from_json(QuantizeConfig, config), from_json(DataConfig, data)
-    images = None
-    if stage.mode == "int8":
+    calibration = None
+    if stage.mode in CALIBRATED:
         public = read_split(examples.uri, "public", data_config.image_shape, stage.calibration_examples)
-        images = scaled(public.images)
-    content = convert(load_model(model.uri), stage.mode, images)
+        calibration = scaled(public.images)
+    tuning = tuning_of(stage, model, examples, variant, data_config, from_json(Account, account))
+    made, content = quantize(load_compressed(model.uri), stage, calibration, tuning.tune)
     Path(variant.uri, "model.tflite").write_bytes(content)
-    facts = {"recipe": recipe, "promised": json.loads(promised), **sizes(content)}
+    facts = {"recipe": recipe, **sizes(content)}
     Path(variant.uri, "variant.json").write_text(json.dumps(facts, indent=2))
+    tuning.statement.save(variant.uri)
     variant.set_string_custom_property("recipe", recipe)
     variant.set_string_custom_property("sha256", facts["sha256"])

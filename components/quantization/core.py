@@ -1,59 +1,126 @@
-"""Conversion of a Keras model to the `.tflite` that ships, by TFLite's converter."""
+"""Quantization and conversion to the `.tflite` that ships, by TFLite's converter."""
+
+import contextlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert import ConverterError
 
+from components.common.compressed import Compressed, Tune, held
 from components.common.errors import ModelError
+from components.common.kernels import copy_of, kernels, require_finite
 from components.common.legacy_keras import keras
+from components.common.projections import Int8Grid
+from components.quantization.activations import quantized_activations
+from components.quantization.config import CALIBRATED, QuantizeConfig
+
+_SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
+_INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 
 
-def convert(model: keras.Model, mode: str, calibration: np.ndarray | None = None) -> bytes:
+def quantize(made: Compressed, config: QuantizeConfig, calibration: Any, tune: Tune | None) -> tuple[Compressed, bytes]:
+    """Quantizes and converts a model; zeros and centroids of the stages before are held.
+
+    Args:
+        made: the model, unchanged.
+        config: how.
+        calibration: float32 inputs of the public split, [n, …] for each input of the model; None where `config.mode`
+            needs none.
+        tune: trains a model while its weights are held to what int8 can tell apart and, where there is a calibration,
+            its activations are too (Jacob et al. 2018, arXiv:1712.05877, section 3); None for quantization after
+            training.
+
+    Returns:
+        The model whose weights went into the file, and the bytes of the `.tflite`.
+
+    Raises:
+        ModelError: see `convert`.
+    """
+    model = made.model
+    if tune is not None:
+        model = copy_of(model)
+        holding = held(model, made.promises, _grids(model, config))
+        rounding = calibration is not None and config.mode == "int8" and config.private is None
+        with quantized_activations(model, calibration) if rounding else contextlib.nullcontext():
+            tune(model, holding)
+        holding.settle()
+    content = convert(model, config.mode, calibration, per_channel=config.per_channel)
+    return made.after("quantize", model, made.promises), content
+
+
+def _grids(model: keras.Model, config: QuantizeConfig) -> dict[str, list[Int8Grid]]:
+    """What the converter stores of each kernel: one scale of a Dense one, small ones in floating point if dynamic."""
+    grids = {}
+    for name, kernel in kernels(model).items():
+        shape = kernel.variable.shape
+        if config.mode == "dynamic" and shape.num_elements() < _SMALL:
+            continue
+        scaled = config.per_channel and not isinstance(kernel.layer, keras.layers.Dense)
+        grids[name] = [Int8Grid(len(shape), kernel.channel_axis if scaled else None)]
+    return grids
+
+
+def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_channel: bool = True) -> bytes:
     """Converts a model.
 
     Args:
-        model: takes float32 images in [0, 1], returns logits.
+        model: takes float32, returns logits.
         mode: one of `QuantizeConfig.mode`.
-        calibration: float32 images [n, height, width, channels] of the public split that set the ranges of
-            activations; needed for int8, and only there.
+        calibration: float32 inputs of the public split, [n, …] for each input of the model, that set the ranges of
+            activations; needed for int8 and int16x8, and only there.
+        per_channel: see `QuantizeConfig`.
 
     Returns:
-        The bytes of the `.tflite`. In mode int8 its input and output are int8 too.
+        The bytes of the `.tflite`. In mode int8 its inputs and outputs are int8 too, in int16x8 they are int16.
 
     Raises:
-        ModelError: the weights are not finite, the calibration set is missing or empty, the converter refuses, or it
-            left a tensor in floating point although int8 was asked for.
+        ModelError: the weights are not finite, the calibration set is missing, empty or of another shape than the
+            model's inputs, the converter refuses, or it left a tensor in floating point where integers were asked for.
     """
-    if not all(np.all(np.isfinite(w)) for w in model.get_weights()):
-        raise ModelError(f"model {model.name} must have finite weights. Received: NaN or infinity")
+    require_finite(model)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter._experimental_disable_per_channel = not per_channel
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # TF 2.16 knows no other way
     if mode != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if mode == "int8":
-        _use_int8(converter, calibration)
+    if mode in CALIBRATED:
+        _use_integers(converter, mode, _calibration_for(model, mode, calibration))
     try:
         content = converter.convert()
     except (ValueError, RuntimeError, ConverterError) as error:
         reason = (str(error).splitlines() or ["nothing"])[0]
         raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
-    if mode == "int8":
-        _require_no_floats(content, model.name)
+    if mode in CALIBRATED:
+        _require_no_floats(content, model.name, mode)
     return content
 
 
-def _use_int8(converter: tf.lite.TFLiteConverter, calibration: np.ndarray | None) -> None:
-    if calibration is None or not len(calibration):
-        raise ModelError("int8 must be calibrated on at least one public image. Received: none")
-    converter.representative_dataset = lambda: ([image[None]] for image in calibration)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
+def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np.ndarray]:
+    arrays = [] if calibration is None else [np.asarray(a, np.float32) for a in tf.nest.flatten(calibration)]
+    if not arrays or not all(len(a) for a in arrays):
+        raise ModelError(f"{mode} must be calibrated on at least one public example. Received: none")
+    wanted = [tuple(i.shape[1:]) for i in model.inputs]
+    given = [a.shape[1:] for a in arrays]
+    if given != wanted:
+        raise ModelError(f"calibration must have the shapes of the model's inputs, {wanted}. Received: {given}")
+    if not all(np.all(np.isfinite(a)) for a in arrays):
+        raise ModelError("calibration must be finite. Received: NaN or infinity")
+    return arrays
 
 
-def _require_no_floats(content: bytes, name: str) -> None:
-    """The converter keeps an operation that has no int8 kernel in floating point without a word: read it back."""
+def _use_integers(converter: tf.lite.TFLiteConverter, mode: str, arrays: list[np.ndarray]) -> None:
+    int8 = mode == "int8"
+    converter.representative_dataset = lambda: ([a[i : i + 1] for a in arrays] for i in range(len(arrays[0])))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8 if int8 else _INT16X8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8 if int8 else tf.int16
+
+
+def _require_no_floats(content: bytes, name: str, mode: str) -> None:
+    """The converter keeps an operation that has no integer kernel in floating point without a word: read it back."""
     details = tf.lite.Interpreter(model_content=content).get_tensor_details()
     floats = [d["name"] for d in details if np.issubdtype(d["dtype"], np.floating)]
     if floats:
-        raise ModelError(f"model {name} must convert to int8. {len(floats)} tensors stay float, such as {floats[0]}")
+        raise ModelError(f"model {name} must convert to {mode}. {len(floats)} tensors stay float, such as {floats[0]}")

@@ -1,6 +1,7 @@
 """TFX glue of the selection."""
 
 import json
+import shutil
 from pathlib import Path
 
 from components.common.artifacts import Selection, Variant, Verdict
@@ -27,16 +28,16 @@ def Selector(
     Path(selection.uri, "selection.json").write_text(json.dumps(note, indent=2))
     if chosen is None:
         return
-    content = _content_of(variants, chosen)
-    Path(selection.uri, "model.tflite").write_bytes(content)
+    variant = _variant_of(variants, chosen)
+    for name in ("model.tflite", "statement.json", "statement.txt"):
+        shutil.copyfile(Path(variant.uri, name), Path(selection.uri, name))
     Path(selection.uri, "verdict.json").write_text(json.dumps(chosen, indent=2))
 
 
-def _content_of(variants: list, chosen: dict) -> bytes:
-    """The bytes of the variant that the verdict was passed on, found by its hash."""
+def _variant_of(variants: list, chosen: dict) -> Variant:
+    """The variant that the verdict was passed on, found by its hash."""
     for variant in variants:
-        content = Path(variant.uri, "model.tflite").read_bytes()
-        if sizes(content)["sha256"] == chosen["sha256"]:
-            return content
+        if sizes(Path(variant.uri, "model.tflite").read_bytes())["sha256"] == chosen["sha256"]:
+            return variant
     recipe, wanted = chosen["recipe"], chosen["sha256"]
     raise GateError(f"the variant {recipe} must be the file that was judged. No file has sha256 {wanted}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from components.common.calls import replaced_call
 from components.common.legacy_keras import keras
 from components.dp_training.per_example.rules import RULES, layerwise, wrappers
 from components.dp_training.per_example.rules.rule import Recorded, Rule
@@ -103,20 +104,6 @@ def frozen_ranges(model: keras.Model) -> Iterator[None]:
             if wrappers.has_frozen_ranges(layer):
                 stack.enter_context(replaced_call(layer, wrappers.with_frozen_ranges(layer, layer.call)))
         yield
-
-
-@contextlib.contextmanager
-def replaced_call(layer: keras.layers.Layer, call: Callable) -> Iterator[None]:
-    """Gives one layer another `call`, past Keras's attribute tracking."""
-    had = layer.__dict__.get("call")
-    object.__setattr__(layer, "call", tf.autograph.experimental.do_not_convert(call))
-    try:
-        yield
-    finally:
-        if had is None:
-            object.__delattr__(layer, "call")
-        else:
-            object.__setattr__(layer, "call", had)
 
 
 def _recording(layer, wrapper, call: Callable, uses: list[Use], severed: bool) -> Callable:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from components.common.calls import replaced_call
 from components.common.errors import ModelError
 from components.common.legacy_keras import keras
-from components.dp_training.per_example.capture import frozen_ranges, replaced_call
+from components.dp_training.per_example.capture import frozen_ranges
 from components.dp_training.per_example.plan import plan_of
 from components.dp_training.per_example.rules import wrappers
 

@@ -1,0 +1,92 @@
+"""A model on its way through a recipe, with what the stages so far promised of the file that will ship."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components.common.kernels import Kernel, kernels, skipped
+from components.common.legacy_keras import keras
+from components.common.models import load_model, save_model
+from components.common.projections import Centroids, FixedZeros, Held, Projection
+
+Tune = Callable[[keras.Model, Held], None]  # trains a model in place, its kernels held
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """What stages owe the file of one kernel: its fraction of zeros, and the most distinct values it holds, in all or,
+    `per_channel`, in each output channel. None: nothing was promised."""
+
+    sparsity: float | None = None
+    clusters: int | None = None
+    per_channel: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compressed:
+    """A model, the promises by kernel, and why layers were skipped, by stage and layer."""
+
+    model: keras.Model
+    promises: dict[str, Promise] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+
+    def after(self, stage: str, model: keras.Model, promises: dict[str, Promise]) -> "Compressed":
+        """What a stage made of this; `promises` are all that hold now."""
+        reasons = skipped(model)
+        return Compressed(model=model, promises=promises, skipped={**self.skipped, stage: reasons})
+
+    def save(self, uri: str) -> None:
+        """Writes the model, and the rest as `promises.json`, under `uri`."""
+        save_model(self.model, uri)
+        told = {
+            "promises": {name: dataclasses.asdict(promise) for name, promise in self.promises.items()},
+            "skipped": self.skipped,
+        }
+        Path(uri, "promises.json").write_text(json.dumps(told, indent=2))
+
+
+def load_compressed(uri: str) -> Compressed:
+    """Reads what `save` wrote; a parent has no promises to keep."""
+    path = Path(uri, "promises.json")
+    told = json.loads(path.read_text()) if path.exists() else {"promises": {}, "skipped": {}}
+    promises = {name: Promise(**fields) for name, fields in told["promises"].items()}
+    return Compressed(model=load_model(uri), promises=promises, skipped=told["skipped"])
+
+
+def projections_for(promise: Promise | None, kernel: Kernel) -> list[Projection]:
+    """What holds a kernel to a promise that it keeps already."""
+    if promise is None:
+        return []
+    values = kernel.variable.numpy()
+    held: list[Projection] = [FixedZeros(values)] if promise.sparsity is not None else []
+    if promise.clusters is not None:
+        rows = by_channel(values, kernel.channel_axis) if promise.per_channel else values.reshape(1, -1)
+        held.append(Centroids(_distinct(rows), kernel.channel_axis))
+    return held
+
+
+def by_channel(values: np.ndarray, axis: int) -> np.ndarray:
+    """A kernel as one row an output channel."""
+    return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+
+
+def held(model: keras.Model, promises: dict[str, Promise], added: dict[str, list[Projection]]) -> Held:
+    """Holds a model's kernels to earlier promises and to what a stage adds."""
+    pairs = []
+    for name, kernel in kernels(model).items():
+        projections = projections_for(promises.get(name), kernel) + added.get(name, [])
+        if projections:
+            pairs.append((kernel.variable, projections))
+    return Held(pairs)
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """The distinct values but zero of each row, ascending, float32 [rows, most]; a row of fewer repeats its last."""
+    found = [np.unique(row[row != 0]) for row in rows]
+    found = [values if len(values) else np.zeros(1) for values in found]
+    most = max(len(values) for values in found)
+    return np.stack([np.pad(values, (0, most - len(values)), "edge") for values in found]).astype(np.float32)

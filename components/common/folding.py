@@ -1,0 +1,72 @@
+"""BatchNormalization folded into the layer before it, as TFLite's converter will, before a stage looks at the weights.
+
+A kernel that is clustered first and scaled channel by channel afterwards has no few values left, and weights of
+different channels can only be compared after the scaling. The normalization stays in the model as a shift, frozen, so
+that what a stage sees is what ships.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from components.common.legacy_keras import keras
+
+_LAYERS = keras.layers
+_BEFORE = {  # the kernel's attribute, and the axes that the normalized channels are made of
+    _LAYERS.Dense: ("kernel", (-1,)),
+    _LAYERS.Conv1D: ("kernel", (-1,)),
+    _LAYERS.Conv2D: ("kernel", (-1,)),
+    _LAYERS.Conv2DTranspose: ("kernel", (-2,)),
+    _LAYERS.DepthwiseConv2D: ("depthwise_kernel", (-2, -1)),
+    _LAYERS.SeparableConv1D: ("pointwise_kernel", (-1,)),
+    _LAYERS.SeparableConv2D: ("pointwise_kernel", (-1,)),
+}
+
+
+def fold_normalization(model: keras.Model) -> None:
+    """Folds, in place, each BatchNormalization of the last axis that alone follows a convolution or Dense layer without
+    an activation; the model computes the same as before in inference."""
+    for layer in _leaves(model):
+        before = _layer_before(layer)
+        if before is not None:
+            _fold(before, layer)
+
+
+def _fold(before: keras.layers.Layer, normalization: keras.layers.BatchNormalization) -> None:
+    mean, variance = normalization.moving_mean.numpy(), normalization.moving_variance.numpy()
+    gamma = normalization.gamma.numpy() if normalization.scale else 1.0
+    beta = normalization.beta.numpy() if normalization.center else 0.0
+    scale = gamma / np.sqrt(variance + normalization.epsilon)
+    attribute, axes = _BEFORE[type(before)]
+    kernel = getattr(before, attribute)
+    shape = [size if axis - len(kernel.shape) in axes else 1 for axis, size in enumerate(kernel.shape)]
+    kernel.assign(kernel * scale.reshape(shape))
+    if before.use_bias:
+        before.bias.assign(before.bias * scale)
+    normalization.trainable = False
+    normalization.moving_variance.assign(np.full_like(variance, 1 - normalization.epsilon))
+    normalization.moving_mean.assign(mean * scale - beta)
+    if normalization.scale:
+        normalization.gamma.assign(np.ones_like(variance))
+    if normalization.center:
+        normalization.beta.assign(np.zeros_like(variance))
+
+
+def _layer_before(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+    """The layer whose kernel a normalization can be folded into, None if there is none."""
+    if type(layer) is not _LAYERS.BatchNormalization or len(layer.inbound_nodes) != 1:
+        return None
+    before = layer.inbound_nodes[0].inbound_layers
+    if type(before) not in _BEFORE or before.activation is not keras.activations.linear:
+        return None
+    alone = len(before.inbound_nodes) == len(before.outbound_nodes) == 1
+    last = list(layer.axis) == [len(before.output_shape) - 1]
+    return before if alone and last else None
+
+
+def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model._flatten_layers(recursive=False, include_self=False):
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        else:
+            yield layer

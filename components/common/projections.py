@@ -1,0 +1,141 @@
+"""What a stage holds weights to, and training that keeps it held.
+
+A projection takes a kernel to the nearest one that has zeros where it must, few distinct values, or values that int8
+can tell apart. Training sees the projected weights and moves the ones behind them (straight-through estimator,
+Courbariaux et al. 2015, arXiv:1511.00363, algorithm 1), so that what a stage promised holds after every step, in any
+model, whichever other projections hold the same kernel. TFMOT's wrappers hold one promise each, refuse nested models
+and shared layers, and lose an earlier promise in their own combinations (TFMOT issues 979 and 1056), so they are not
+used to train; its schedules, masks and centroids are.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+_INT8 = 127.0  # codes of a weight are in [-127, 127], TFLite's quantization specification
+
+
+class Projection(Protocol):
+    """Takes a kernel to the nearest one that keeps a promise."""
+
+    def update(self, latent: np.ndarray, progress: float) -> None:
+        """Looks at the float32 weights behind; progress: the part of training that is done, in [0, 1]."""
+
+    def __call__(self, latent: tf.Tensor) -> tf.Tensor:
+        """The projected weights, of the same shape and dtype."""
+
+
+class FixedZeros:
+    """Holds the zeros that a kernel has."""
+
+    def __init__(self, kernel: np.ndarray):
+        self._mask = tf.constant((kernel != 0).astype(np.float32))
+
+    def update(self, latent: np.ndarray, progress: float) -> None:
+        """Nothing moves."""
+
+    def __call__(self, latent: tf.Tensor) -> tf.Tensor:
+        return latent * self._mask
+
+
+class Centroids:
+    """Holds at most so many distinct values in a kernel, or in each output channel of it; zeros are one of them and
+    stay. Each weight takes the nearest centroid, and centroids follow the mean of their weights (Lloyd 1982).
+
+    Args:
+        starts: float32 [channels, k], ascending, of one channel where all share the centroids.
+        channel_axis: of the output channels in the kernel.
+    """
+
+    def __init__(self, starts: np.ndarray, channel_axis: int):
+        self._centroids = tf.Variable(starts, trainable=False)
+        self._axis = channel_axis
+
+    def update(self, latent: np.ndarray, progress: float) -> None:
+        """One iteration of Lloyd's."""
+        rows = self._rows(latent)
+        moved = [lloyd(row[row != 0], c, 1) for row, c in zip(rows, self._centroids.numpy(), strict=True)]
+        self._centroids.assign(np.stack(moved))
+
+    def __call__(self, latent: tf.Tensor) -> tf.Tensor:
+        middles = (self._centroids[:, 1:] + self._centroids[:, :-1]) / 2
+        front = tf.experimental.numpy.moveaxis(latent, self._axis, 0)
+        rows = tf.reshape(front, [self._centroids.shape[0], -1])
+        nearest = tf.gather(self._centroids, tf.searchsorted(middles, rows), batch_dims=1)
+        values = tf.where(rows == 0, 0.0, nearest)
+        return tf.experimental.numpy.moveaxis(tf.reshape(values, front.shape), 0, self._axis)
+
+    def _rows(self, latent: np.ndarray) -> np.ndarray:
+        return np.moveaxis(latent, self._axis, 0).reshape(self._centroids.shape[0], -1)
+
+
+class Int8Grid:
+    """Holds a kernel to what its int8 codes stand for: symmetric, with one scale an output channel or one in all
+    (TFLite's 8-bit quantization specification).
+
+    Args:
+        rank: of the kernel. channel_axis: of the output channels; None for one scale.
+    """
+
+    def __init__(self, rank: int, channel_axis: int | None):
+        self._axes = [axis for axis in range(rank) if axis != channel_axis]
+
+    def update(self, latent: np.ndarray, progress: float) -> None:
+        """The scale follows the weights by itself."""
+
+    def __call__(self, latent: tf.Tensor) -> tf.Tensor:
+        scale = tf.reduce_max(tf.abs(latent), self._axes, keepdims=True) / _INT8
+        return tf.round(tf.math.divide_no_nan(latent, scale)) * scale
+
+
+class Held:
+    """The kernels of a model that are held, each to its projections in turn.
+
+    Args:
+        projections: (kernel variable, projections) pairs.
+    """
+
+    def __init__(self, projections: list[tuple[tf.Variable, list[Projection]]]):
+        self._projections = projections
+
+    def update(self, progress: float) -> None:
+        """Lets every projection look at the weights that come out of the one before."""
+        for variable, projections in self._projections:
+            latent = variable.numpy()
+            for projection in projections:
+                projection.update(latent, progress)
+                latent = projection(tf.constant(latent)).numpy()
+
+    def enter(self) -> list[tf.Tensor]:
+        """Puts the projected weights in place, and returns those behind them."""
+        latents = [tf.identity(variable) for variable, _ in self._projections]
+        for (variable, projections), latent in zip(self._projections, latents, strict=True):
+            for projection in projections:
+                latent = projection(latent)
+            variable.assign(latent)
+        return latents
+
+    def leave(self, latents: list[tf.Tensor]) -> None:
+        """Puts the weights behind back in place."""
+        for (variable, _), latent in zip(self._projections, latents, strict=True):
+            variable.assign(latent)
+
+    def settle(self) -> None:
+        """Leaves the projected weights in the model for good."""
+        self.update(1.0)
+        self.enter()
+
+
+def lloyd(values: np.ndarray, centroids: np.ndarray, iterations: int) -> np.ndarray:
+    """Moves ascending centroids, float32 [k], to the means of the values [n] that are nearest to each; one without
+    values stays."""
+    for _ in range(iterations):
+        nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
+        counts = np.bincount(nearest, minlength=len(centroids))
+        sums = np.bincount(nearest, weights=values, minlength=len(centroids))
+        moved = np.sort(np.where(counts > 0, sums / np.maximum(counts, 1), centroids)).astype(np.float32)
+        if np.array_equal(moved, centroids):
+            break
+        centroids = moved
+    return centroids

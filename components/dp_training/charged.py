@@ -1,0 +1,107 @@
+"""A private training from its reservation to its settlement: the one way to private examples."""
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from components.common.errors import LockgateError
+from components.common.examples import Split
+from components.common.legacy_keras import keras
+from components.common.progress import tell
+from components.common.projections import Held
+from components.dp_training.config import TrainerConfig
+from components.dp_training.core import train_privately
+from components.dp_training.journal import Journal
+from components.dp_training.scratch import ScratchExamples
+from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
+from components.privacy.config import PrivacyConfig
+from components.privacy.ledger import Ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What private trainings on a span are charged to.
+
+    policy: what they may spend. ledger: path of its file. journals: folder of the journals. population: declared number
+    of private examples.
+    """
+
+    policy: PrivacyConfig
+    ledger: str
+    journals: str
+    population: int
+
+
+class ChargedTraining:
+    """A private training whose charge is reserved; a run that was killed finds its charge and its journal again.
+
+    Args:
+        account: what it is charged to.
+        span: the ledger's name of the examples.
+        run: names the training by all that its outcome depends on (`run_key`).
+        mechanism: what it will execute.
+        save_seconds: time after which its state is saved again.
+
+    Raises:
+        BudgetError: the span's budget would be passed; nothing was reserved or read.
+    """
+
+    def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
+        self._book, self._folder = Ledger(account.ledger), Path(account.journals, run)
+        self._policy, self.mechanism = account.policy, mechanism
+        self.charge = self._book.charge_of(span, run)
+        if self.charge is None or not self._folder.exists():
+            self.charge, _ = self._book.reserve(span, run, mechanism, account.policy)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(parents=True, mode=0o700)
+        self._journal = Journal(self._folder, save_seconds)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an earlier process left a state to go on from."""
+        return self._journal.load() is not None
+
+    def train(
+        self,
+        model: keras.Model,
+        private: Iterable[Split],
+        config: TrainerConfig,
+        scratch_folder: str,
+        held: Held | None = None,
+    ) -> None:
+        """Trains `model` in place on a scratch copy of the private examples, and settles the charge."""
+        try:
+            with ScratchExamples(private, scratch_folder) as scratch:
+                train_privately(model, scratch, config, self.mechanism, self._journal, self._told(), held)
+        except LockgateError:  # it cannot go on from here: what was executed is charged, another try starts anew
+            self._book.settle(self.charge, self._journal.executed)
+            shutil.rmtree(self._folder)
+            raise
+        self._book.settle(self.charge, self._journal.executed)
+
+    def _told(self):
+        """Tells step and ε about twenty times over the run."""
+        steps, delta = self.mechanism.steps, self._policy.delta
+        every, target = max(1, steps // 20), epsilon_of([self.mechanism], delta)
+
+        def tell_step(step: int) -> None:
+            if step % every == 0 or step == 1:
+                spent = epsilon_of([self.mechanism.first(step)], delta)
+                tell(f"step {step} of {steps}, ε {spent:.2f} of {target:.3g}")
+
+        return tell_step
+
+
+def mechanism_for(epsilon: float, delta: float, config: TrainerConfig) -> Mechanism:
+    """The mechanism of a training that costs at most `epsilon` at `delta` alone."""
+    probability, steps = config.sampling_probability, config.steps
+    noise = noise_multiplier_for(epsilon, delta, probability, steps)
+    return Mechanism(noise_multiplier=noise, sampling_probability=probability, steps=steps)
+
+
+def run_key(*parts: str) -> str:
+    """Names a training by all that its outcome depends on, so that it finds its journal again, and no other does."""
+    return hashlib.sha256("\0".join([*parts, version("lockgate")]).encode()).hexdigest()[:32]

@@ -1,0 +1,90 @@
+"""Fine-tuning inside a compression stage, on the split that its configuration names: `public`, or `train`, charged."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from components.common.compressed import Tune
+from components.common.examples import iterate_split, read_split
+from components.common.public_training import fit_public
+from components.common.settings import to_json
+from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
+from components.dp_training.charged import Account, ChargedTraining, mechanism_for, run_key
+from components.dp_training.config import TrainerConfig
+from components.dp_training.scratch import scratch_folder
+from components.example_gen.config import DataConfig
+from components.privacy.accounting import epsilon_of
+from components.privacy.ledger import Ledger
+from components.privacy.statement import Statement, Tuned, load_statement
+
+
+@dataclass(kw_only=True)
+class Tuning:
+    """How one stage fine-tunes, and what that made of the model's statement.
+
+    tune: for the stage's core; None where it reads weights only. statement: of the model that came in; of the one that
+    goes out once `tune` was called.
+    """
+
+    tune: Tune | None
+    statement: Statement
+
+
+def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, account: Account) -> Tuning:
+    """The fine-tuning of a stage.
+
+    Args:
+        stage: its settings. model, examples: the artifacts that came in. made: the artifact to fill.
+        data: the images. account: what a private read is charged to.
+    """
+    tuning = Tuning(tune=None, statement=load_statement(model.uri))
+    if stage.public:
+        tuning.tune = _publicly(stage.public, examples, data)
+    if stage.private:
+        run = run_key("tuning", to_json(stage), to_json(data), model.uri, fingerprint_of(examples))
+        tuning.tune = _privately(tuning, stage.private, run, examples, scratch_folder(made.uri), data, account)
+    return tuning
+
+
+def span_of(examples, data: DataConfig) -> str:
+    """The ledger's name of the examples."""
+    return f"{data.name}/span-{examples.get_int_custom_property('span') or 0}"
+
+
+def fingerprint_of(examples) -> str:
+    """What tells these examples from others."""
+    return examples.get_string_custom_property("input_fingerprint") or examples.uri
+
+
+def _publicly(settings: PublicTuning, examples, data: DataConfig) -> Tune:
+    return lambda model, held: fit_public(
+        model, read_split(examples.uri, "public", data.image_shape), settings, held
+    )
+
+
+def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scratch: str, data, account) -> Tune:
+    trainer = TrainerConfig(
+        population=account.population,
+        expected_batch_size=settings.expected_batch_size,
+        steps=settings.steps,
+        l2_norm_clip=settings.l2_norm_clip,
+        learning_rate=settings.learning_rate,
+        schedule="linear",
+    )
+    delta, span = account.policy.delta, span_of(examples, data)
+
+    def tune(model, held) -> None:
+        mechanism = mechanism_for(settings.epsilon, delta, trainer)
+        training = ChargedTraining(account, span, run, mechanism, trainer.checkpoint_seconds)
+        private = iterate_split(examples.uri, "train", data.image_shape)
+        training.train(model, private, trainer, scratch, held)
+        before = tuning.statement
+        tuned = (*before.tuned, Tuned(charge=training.charge, mechanism=mechanism, l2_norm_clip=settings.l2_norm_clip))
+        tuning.statement = dataclasses.replace(
+            before,
+            tuned=tuned,
+            epsilon=math.inf if before.insecure else Ledger(account.ledger).epsilon(span, delta),
+            run_epsilon=epsilon_of([before.mechanism, *(t.mechanism for t in tuned)], delta),
+        )
+
+    return tune
