@@ -34,9 +34,11 @@ class Compressed:
     promises: dict[str, Promise] = dataclasses.field(default_factory=dict)
     skipped: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
-    def after(self, stage: str, model: keras.Model, promises: dict[str, Promise]) -> "Compressed":
-        """What a stage made of this; `promises` are all that hold now."""
-        reasons = skipped(model)
+    def after(
+        self, stage: str, model: keras.Model, promises: dict[str, Promise], spared: dict[str, str] | None = None
+    ) -> "Compressed":
+        """What a stage made of this; `promises` are all that hold now, `spared` why kernels stayed as they were."""
+        reasons = {**skipped(model), **(spared or {})}
         return Compressed(model=model, promises=promises, skipped={**self.skipped, stage: reasons})
 
     def save(self, uri: str) -> None:

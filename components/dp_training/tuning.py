@@ -57,9 +57,7 @@ def fingerprint_of(examples) -> str:
 
 
 def _publicly(settings: PublicTuning, examples, data: DataConfig) -> Tune:
-    return lambda model, held: fit_public(
-        model, read_split(examples.uri, "public", data.image_shape), settings, held
-    )
+    return lambda model, held: fit_public(model, read_split(examples.uri, "public", data.image_shape), settings, held)
 
 
 def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scratch: str, data, account) -> Tune:

@@ -10,6 +10,7 @@ from components.common.errors import ModelError
 from components.common.kernels import Kernel, copy_of, kernels
 from components.pruning.config import PruneConfig
 
+_DENSE = "nothing of it was to be pruned, or it has too few input channels for the pattern"
 _TICKS = 1000  # in which TFMOT's schedules count a stage's progress
 
 
@@ -37,8 +38,9 @@ def prune(made: Compressed, config: PruneConfig, tune: Tune | None) -> Compresse
     if tune is not None:
         tune(model, holding)
     holding.settle()
-    promises = {name: Promise(sparsity=mask.sparsity) for name, mask in masks.items()}
-    return made.after("prune", model, {**made.promises, **promises})
+    promises = {name: Promise(sparsity=mask.sparsity) for name, mask in masks.items() if mask.sparsity}
+    dense = {name: _DENSE for name in found if name not in promises}
+    return made.after("prune", model, {**made.promises, **promises}, dense)
 
 
 class Zeros:
