@@ -15,7 +15,7 @@ class TFLiteModel:
     """A `.tflite` in TFLite's interpreter, one thread.
 
     Args:
-        content: the bytes of the file; one input of images, one output of scores.
+        content: the bytes of the file. Where it has several inputs or outputs, only `outputs` and `constants` serve.
     """
 
     def __init__(self, content: bytes):
@@ -31,6 +31,14 @@ class TFLiteModel:
             self._resize(len(batch))
             outputs.append(self._run(batch))
         return np.concatenate(outputs)
+
+    def outputs(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one batch through a file of any number of inputs and outputs, which go by the names of the Keras model
+        (`input_names`, `output_names`): float32 arrays [n, …] in and out, quantized and dequantized on the way."""
+        runner = self._interpreter.get_signature_runner()
+        taken, given = runner.get_input_details(), runner.get_output_details()
+        found = runner(**{name: _quantized(batch, taken[name]) for name, batch in inputs.items()})
+        return {name: _dequantized(raw, given[name]) for name, raw in found.items()}
 
     def latencies(self, image: np.ndarray, runs: int) -> np.ndarray:
         """Times single invocations on one image [height, width, channels]: float64 [runs], in microseconds."""
@@ -68,15 +76,24 @@ class TFLiteModel:
         self._output = self._interpreter.get_output_details()[0]
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        scale, zero = self._input["quantization"]
-        if scale:
-            limits = np.iinfo(self._input["dtype"])
-            batch = np.clip(np.round(batch / scale + zero), limits.min, limits.max)
-        self._interpreter.set_tensor(self._input["index"], batch.astype(self._input["dtype"]))
+        self._interpreter.set_tensor(self._input["index"], _quantized(batch, self._input))
         self._interpreter.invoke()
-        raw = self._interpreter.get_tensor(self._output["index"]).astype(np.float32)
-        scale, zero = self._output["quantization"]
-        return (raw - zero) * scale if scale else raw
+        return _dequantized(self._interpreter.get_tensor(self._output["index"]), self._output)
+
+
+def _quantized(values: np.ndarray, detail: dict) -> np.ndarray:
+    """Float32 values in the type of an input, clipped to what it can hold."""
+    scale, zero = detail["quantization"]
+    if scale:
+        limits = np.iinfo(detail["dtype"])
+        values = np.clip(np.round(values / scale + zero), limits.min, limits.max)
+    return values.astype(detail["dtype"])
+
+
+def _dequantized(raw: np.ndarray, detail: dict) -> np.ndarray:
+    """An output as the float32 that it stands for."""
+    scale, zero = detail["quantization"]
+    return (raw.astype(np.float32) - zero) * scale if scale else raw.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

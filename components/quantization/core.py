@@ -14,6 +14,7 @@ from components.common.legacy_keras import keras
 from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
+from components.quantization.resizable import resizable
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
@@ -79,7 +80,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
             model's inputs, the converter refuses, or it left a tensor in floating point where integers were asked for.
     """
     require_finite(model)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(resizable(model))
     converter._experimental_disable_per_channel = not per_channel
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # TF 2.16 knows no other way
     if mode != "float32":
@@ -87,7 +88,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if mode in CALIBRATED:
-        _use_integers(converter, mode, _calibration_for(model, mode, calibration))
+        _use_integers(converter, mode, model.input_names, _calibration_for(model, mode, calibration))
     try:
         content = converter.convert()
     except (ValueError, RuntimeError, ConverterError) as error:
@@ -104,16 +105,16 @@ def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np
         raise ModelError(f"{mode} must be calibrated on at least one public example. Received: none")
     wanted = [tuple(i.shape[1:]) for i in model.inputs]
     given = [a.shape[1:] for a in arrays]
-    if given != wanted:
+    if given != wanted or len({len(a) for a in arrays}) > 1:
         raise ModelError(f"calibration must have the shapes of the model's inputs, {wanted}. Received: {given}")
     if not all(np.all(np.isfinite(a)) for a in arrays):
         raise ModelError("calibration must be finite. Received: NaN or infinity")
     return arrays
 
 
-def _use_integers(converter: tf.lite.TFLiteConverter, mode: str, arrays: list[np.ndarray]) -> None:
-    int8 = mode == "int8"
-    converter.representative_dataset = lambda: ([a[i : i + 1] for a in arrays] for i in range(len(arrays[0])))
+def _use_integers(converter: tf.lite.TFLiteConverter, mode: str, names: list[str], arrays: list[np.ndarray]) -> None:
+    int8, named = mode == "int8", list(zip(names, arrays, strict=True))  # TFLite has an order of its own
+    converter.representative_dataset = lambda: ({n: a[i : i + 1] for n, a in named} for i in range(len(arrays[0])))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8 if int8 else _INT16X8]
     converter.inference_input_type = converter.inference_output_type = tf.int8 if int8 else tf.int16
 

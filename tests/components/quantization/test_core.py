@@ -114,7 +114,7 @@ def test_training_for_int8_leaves_weights_that_the_file_stores_exactly(model, pu
 
 
 def test_training_for_int8_brings_back_what_rounding_lost(public):
-    """Two of 16 units are 250 times as loud as the others, which the next layer undoes: their scale is all that int8 has."""
+    """Two of 16 units are 250 times as loud as the others, which the next layer undoes: int8 has one scale for all."""
     layers, images = keras.layers, scaled(public.images)
     keras.utils.set_random_seed(3)
     model = keras.Sequential([layers.Input((12, 12, 1)), layers.Flatten(), layers.Dense(16, "relu"), layers.Dense(3)])
