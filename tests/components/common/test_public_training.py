@@ -9,7 +9,7 @@ from components.common.examples import scaled
 from components.common.kernels import kernels
 from components.common.legacy_keras import keras
 from components.common.projections import Centroids, FixedZeros, Held
-from components.common.public_training import _shifted, fit, fit_public
+from components.common.public_training import _augmented, fit, fit_public
 from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
 
 L = keras.layers
@@ -75,7 +75,7 @@ def test_a_shift_moves_at_most_two_pixels_and_keeps_the_shape():
     images[:, 6, 6] = 1
     seen = set()
     for _ in range(60):
-        moved = _shifted(tf.constant(images))
+        moved = _augmented(tf.constant(images), ("shift",))
         assert moved.shape == images.shape
         (first, second) = np.argwhere(moved.numpy()[..., 0])[:, 1:] - 6
         assert tuple(first) == tuple(second)
@@ -83,9 +83,16 @@ def test_a_shift_moves_at_most_two_pixels_and_keeps_the_shape():
     assert len(seen) > 5 and np.max(np.abs(list(seen))) == 2
 
 
-def test_what_is_no_image_is_not_shifted():
+def test_a_flip_turns_about_half_of_the_images():
+    images = np.zeros((200, 4, 4, 1), np.float32)
+    images[:, :, 0] = 1
+    turned = _augmented(tf.constant(images), ("flip",)).numpy()[:, 0, 3, 0]
+    assert 60 < turned.sum() < 140
+
+
+def test_what_is_no_image_is_not_augmented():
     rows = tf.constant(np.arange(6, dtype=np.float32).reshape(2, 3))
-    np.testing.assert_array_equal(_shifted(rows), rows)
+    np.testing.assert_array_equal(_augmented(rows, ("shift", "flip")), rows)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +101,8 @@ def test_what_is_no_image_is_not_shifted():
         ({"epochs": 0}, "^`epochs` must be 1 or more. Received: epochs=0$"),
         ({"epochs": 1, "learning_rate": 0.0}, "^`learning_rate` must be a finite number above 0"),
         ({"epochs": 1, "batch_size": 0}, "^`batch_size` must be 1 or more"),
+        ({"epochs": 1, "augmentations": ("mixup",)}, "^`augmentations` must be of shift, flip"),
+        ({"epochs": 1, "temperature": 0.0}, "^`temperature` must be a finite number above 0"),
         ({"epochs": 1, "distillation": 1.5}, r"^`distillation` must be in \[0, 1\]. Received: distillation=1.5$"),
     ],
 )
