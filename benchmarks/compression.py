@@ -3,13 +3,13 @@
     python -m benchmarks.compression [--split test|validation] [--lines MODEL/LINE …] [--state FOLDER] [--source DIR]
 
 Every ratio is the gzip size of the parent's float `.tflite` over that of the file that ships (or over its download).
-Parents are trained to their plateau on 54,000 of the training images; levels, rates and epochs were chosen on the other
-6,000, which `--split validation` scores; `--split test` scores the test images, once a file. Each line of ours has the
-same technique as TFMOT's guide does it beside it, from the same parent, in the same process. Differences are paired, with
-Tango's 95 % interval.
+Parents are trained to their plateau on 54,000 of the training images; levels, rates and epochs were chosen on the
+other 6,000, which `--split validation` scores; `--split test` scores the test images, once a file. Each line of ours
+has the same technique as TFMOT's guide does it beside it, from the same parent, in the same process. Differences are
+paired, with Tango's 95 % interval.
 
-Finished files are kept in the state folder, and a second start goes on from there. Progress goes to stderr, the result as
-JSON to stdout. Exits with 1 where a bound of benchmarks/baselines/compression.json is missed.
+Finished files are kept in the state folder, and a second start goes on from there. Progress goes to stderr, the result
+as JSON to stdout. Exits with 1 where a bound of benchmarks/baselines/compression.json is missed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The lines of `compression`: which stages at which levels. Chosen on validation, fixed before the test set was read."""
+"""The lines of `compression`: stages and levels, chosen on validation, fixed before the test set was read."""
 
 from dataclasses import dataclass
 from typing import Any
