@@ -50,15 +50,13 @@ def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int):
 
     @tf.function
     def step(inputs, labels):
-        latents = held.enter()
-        with tf.GradientTape() as tape:
+        with held.projected(), tf.GradientTape() as tape:
             scores = model(inputs, training=True)
             loss = (1 - settings.distillation) * _error(labels, scores)
             if teacher is not None:
                 loss += settings.distillation * _divergence(teacher(inputs, training=False), scores)
             loss += tf.add_n(model.losses) if model.losses else 0.0
         gradients = tape.gradient(loss, model.trainable_variables)
-        held.leave(latents)
         pairs = zip(gradients, model.trainable_variables, strict=True)
         optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
 
