@@ -56,6 +56,16 @@ class Config:
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
 
+    def __post_init__(self):
+        for recipe in self.recipes:
+            for i, stage in enumerate(recipe.stages):
+                if stage.config.private is not None:
+                    self._check_batch(f"recipes.{recipe.name}[{i}].private", stage.config.private.expected_batch_size)
+
+    def _check_batch(self, where: str, batch: int) -> None:
+        population = self.trainer.population
+        require(batch <= population, f"{where}.expected_batch_size", f"be at most population ({population})", batch)
+
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
         tables = {key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection")}

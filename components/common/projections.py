@@ -8,6 +8,8 @@ and shared layers, and lose an earlier promise in their own combinations (TFMOT 
 used to train; its schedules, masks and centroids are.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +19,10 @@ _INT8 = 127.0  # codes of a weight are in [-127, 127], TFLite's quantization spe
 
 
 class Projection(Protocol):
-    """Takes a kernel to the nearest one that keeps a promise."""
+    """Takes a kernel to the nearest one that keeps a promise. variables: what it chose so far, to be saved with the
+    weights."""
+
+    variables: tuple[tf.Variable, ...]
 
     def update(self, latent: np.ndarray, progress: float) -> None:
         """Looks at the float32 weights behind; progress: the part of training that is done, in [0, 1]."""
@@ -28,6 +33,8 @@ class Projection(Protocol):
 
 class FixedZeros:
     """Holds the zeros that a kernel has."""
+
+    variables = ()
 
     def __init__(self, kernel: np.ndarray):
         self._mask = tf.constant((kernel != 0).astype(np.float32))
@@ -50,6 +57,7 @@ class Centroids:
 
     def __init__(self, starts: np.ndarray, channel_axis: int):
         self._centroids = tf.Variable(starts, trainable=False)
+        self.variables = (self._centroids,)
         self._axis = channel_axis
 
     def update(self, latent: np.ndarray, progress: float) -> None:
@@ -77,6 +85,8 @@ class Int8Grid:
     Args:
         rank: of the kernel. channel_axis: of the output channels; None for one scale.
     """
+
+    variables = ()
 
     def __init__(self, rank: int, channel_axis: int | None):
         self._axes = [axis for axis in range(rank) if axis != channel_axis]
@@ -107,24 +117,33 @@ class Held:
                 projection.update(latent, progress)
                 latent = projection(tf.constant(latent)).numpy()
 
-    def enter(self) -> list[tf.Tensor]:
-        """Puts the projected weights in place, and returns those behind them."""
-        latents = [tf.identity(variable) for variable, _ in self._projections]
-        for (variable, projections), latent in zip(self._projections, latents, strict=True):
-            for projection in projections:
-                latent = projection(latent)
-            variable.assign(latent)
-        return latents
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What the projections chose so far: with it and the weights behind, training can go on."""
+        return [v for _, projections in self._projections for projection in projections for v in projection.variables]
 
-    def leave(self, latents: list[tf.Tensor]) -> None:
-        """Puts the weights behind back in place."""
-        for (variable, _), latent in zip(self._projections, latents, strict=True):
-            variable.assign(latent)
+    @contextlib.contextmanager
+    def projected(self) -> Iterator[None]:
+        """Puts the projected weights in place, and at the end, however it comes, those behind them back."""
+        latents = [tf.identity(variable) for variable, _ in self._projections]
+        try:
+            self._project()
+            yield
+        finally:
+            for (variable, _), latent in zip(self._projections, latents, strict=True):
+                variable.assign(latent)
 
     def settle(self) -> None:
         """Leaves the projected weights in the model for good."""
         self.update(1.0)
-        self.enter()
+        self._project()
+
+    def _project(self) -> None:
+        for variable, projections in self._projections:
+            projected = tf.identity(variable)
+            for projection in projections:
+                projected = projection(projected)
+            variable.assign(projected)
 
 
 def lloyd(values: np.ndarray, centroids: np.ndarray, iterations: int) -> np.ndarray:

@@ -51,8 +51,7 @@ def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int):
 
     @tf.function(autograph=False)
     def step(inputs, labels):
-        latents = held.enter()
-        with tf.GradientTape() as tape:
+        with held.projected(), tf.GradientTape() as tape:
             scores = model(inputs, training=True)
             loss = (1 - settings.distillation) * _error(labels, scores)
             if teacher is not None:
@@ -60,7 +59,6 @@ def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int):
                 loss += settings.distillation * divergence
             loss += tf.add_n(model.losses) if model.losses else 0.0
         gradients = tape.gradient(loss, model.trainable_variables)
-        held.leave(latents)
         pairs = zip(gradients, model.trainable_variables, strict=True)
         optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
 

@@ -4,7 +4,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from components.common.compressed import Tune
+from components.common.compressed import Tune, load_compressed
+from components.common.errors import GateError
 from components.common.examples import iterate_split, read_split
 from components.common.public_training import fit_public
 from components.common.settings import to_json
@@ -36,12 +37,17 @@ def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, accou
     Args:
         stage: its settings. model, examples: the artifacts that came in. made: the artifact to fill.
         data: the images. account: what a private read is charged to.
+
+    Raises:
+        GateError: the model has no statement, or one of another span than it would be trained on.
     """
     tuning = Tuning(tune=None, statement=load_statement(model.uri))
     if stage.public:
         tuning.tune = _publicly(stage.public, examples, data)
     if stage.private:
-        run = run_key("tuning", to_json(stage), to_json(data), model.uri, fingerprint_of(examples))
+        came_in = load_compressed(model.uri).fingerprint()  # another model may come to lie at the same uri
+        parts = to_json(stage), to_json(data), str(account.population), came_in, fingerprint_of(examples)
+        run = run_key("tuning", *parts)
         tuning.tune = _privately(tuning, stage.private, run, examples, scratch_folder(made.uri), data, account)
     return tuning
 
@@ -68,8 +74,12 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         l2_norm_clip=settings.l2_norm_clip,
         learning_rate=settings.learning_rate,
         schedule="linear",
+        momentum=0.0,
     )
     delta, span = account.policy.delta, span_of(examples, data)
+    stated = tuning.statement.span
+    if stated != span:
+        raise GateError(f"a model must be trained further on the span of its statement, {stated}. Received: {span}")
 
     def tune(model, held) -> None:
         mechanism = mechanism_for(settings.epsilon, delta, trainer)

@@ -50,11 +50,11 @@ def Pusher(
 def _restated(statement: Statement, account: Account) -> Statement:
     """The statement with the ε of everything that was charged to the span until now: the choice among variants depends
     on all of them, those that were trained further included."""
-    now = Ledger(account.ledger).epsilon(statement.span, statement.delta)
-    if now > account.policy.budget_epsilon:
-        allowed, span = account.policy.budget_epsilon, statement.span
-        raise GateError(f"a pushed model's ε must be at most {allowed:g}. The ledger says {now:.3f} of {span}")
-    return dataclasses.replace(statement, epsilon=max(statement.epsilon, now))
+    now = max(statement.epsilon, Ledger(account.ledger).epsilon(statement.span, statement.delta))
+    allowed = account.policy.budget_epsilon
+    if now > allowed:
+        raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {statement.span}")
+    return dataclasses.replace(statement, epsilon=now)
 
 
 def _manifest(verdict: dict, statement: Statement) -> dict:

@@ -81,8 +81,8 @@ def noise_multiplier_for(
     low, high = _NOISE_RANGE
     if cost(high) > epsilon:
         raise ConfigError(
-            f"`privacy.epsilon` must be reachable: {steps} steps cost at least {cost(high):.3g} at "
-            f"delta={number(delta)}. Received: privacy.epsilon={epsilon!r}"
+            f"`epsilon` must be reachable: {steps} steps cost at least {cost(high):.3g} at "
+            f"delta={number(delta)}. Received: epsilon={epsilon!r}"
         )
     while high - low > 1e-4 * low:
         middle = (low * high) ** 0.5

@@ -47,8 +47,10 @@ class Zeros:
     """Holds the smallest weights of a kernel at zero; which ones and how many follows the schedule until it ends."""
 
     def __init__(self, kernel: Kernel, sparsity: float, config: PruneConfig):
-        self._config, self._transposed, self._ended = config, kernel.transposed, False
+        self._config, self._transposed = config, kernel.transposed
         self._mask = tf.Variable(tf.ones_like(kernel.variable), trainable=False)
+        self._ended = tf.Variable(False, trainable=False)
+        self.variables = (self._mask, self._ended)
         self._end = max(1, round(_TICKS * config.ramp))
         if config.schedule == "polynomial":
             self._schedule = PolynomialDecay(0.0, sparsity, begin_step=0, end_step=self._end)
@@ -66,7 +68,7 @@ class Zeros:
             return
         tick = round(_TICKS * progress)
         self._mask.assign(self._chosen(latent, self._schedule(tf.constant(tick))[1]))
-        self._ended = tick >= self._end
+        self._ended.assign(tick >= self._end)
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         return latent * self._mask

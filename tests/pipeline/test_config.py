@@ -34,6 +34,16 @@ def test_overrides_take_toml_values_and_plain_strings():
         ('recipes.bad=[{stage="shrink"}]', "must be one of prune, cluster, quantize"),
         ('recipes.bad=[{stage="prune", sparsity=0.5}]', "end with quantize"),
         ('recipes.bad=[{stage="prune", sparsity=2}, {stage="quantize"}]', "`recipes.bad[0].sparsity` must be in"),
+        (
+            'recipes.bad=[{stage="quantize", public={epochs=1}, private={epsilon=1.0, steps=1, expected_batch_size=1, '
+            "l2_norm_clip=1.0, learning_rate=1.0}}]",
+            "a stage fine-tunes on one split",
+        ),
+        (
+            'recipes.bad=[{stage="quantize", private={epsilon=1.0, steps=1, expected_batch_size=18001, '
+            "l2_norm_clip=1.0, learning_rate=1.0}}]",
+            "`recipes.bad[0].private.expected_batch_size` must be at most population (18000)",
+        ),
         ('data.roles.holdout=""', "`data.roles.holdout` must name a split"),
         ('data.roles.public="span-{SPAN}/train/*.tfrecord"', "must name another split than"),
         ("nothing", "`--set` must be key=value"),

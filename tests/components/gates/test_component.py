@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.common.artifacts import PrivacyStatement, Variant, Verdict
+from components.common.artifacts import Variant, Verdict
 from components.common.errors import GateError
 from components.common.examples import scaled
 from components.common.models import load_model, save_model
+from components.common.public_training import fit_public
 from components.common.settings import to_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import standard_artifacts
+from components.common.tuning import PublicTuning
 from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.gates.component import CompressionGate
 from components.gates.config import GatesConfig
@@ -55,9 +57,7 @@ def made(make_model, public, encode, example, write_split, tmp_path_factory):
     parent.get_layer("logits").bias.assign([0.0, 0.0, 0.0])
     kernel = parent.get_layer("logits").kernel
     kernel.assign(kernel - np.mean(kernel, axis=1, keepdims=True))
-    from components.common.public_training import fit_public
-
-    fit_public(parent, public, 12, 0.02)
+    fit_public(parent, public, PublicTuning(epochs=12, learning_rate=0.02))
     save_model(parent, str(folder / "parent"))
     (folder / "parent/model.tflite").write_bytes(convert(parent, "float32"))
     images = np.concatenate([public.images] * 4)
@@ -80,13 +80,12 @@ def run(made, artifact, execute):
             "variant": artifact(Variant, "variant"),
             "examples": artifact(standard_artifacts.Examples, "e"),
             "blessing": artifact(standard_artifacts.ModelBlessing, "blessing"),
-            "statement": artifact(PrivacyStatement, "statement"),
         }
         inputs["parent"].uri, inputs["examples"].uri = str(folder / "parent"), str(folder / "examples")
         if blessed is not None:
             inputs["blessing"].set_int_custom_property("blessed", blessed)
         if statement:
-            statement.save(inputs["statement"].uri)
+            statement.save(inputs["variant"].uri)
         Path(inputs["variant"].uri, "model.tflite").write_bytes(content)
         said = {"recipe": "int8", "promised": {"int8": True}, **sizes(content), **(facts or {})}
         Path(inputs["variant"].uri, "variant.json").write_text(json.dumps(said))
@@ -135,12 +134,12 @@ def test_a_parent_that_the_evaluator_did_not_bless_does_not_pass(run, blessed, s
     assert output.get_string_custom_property("verdict") == says
 
 
-def test_a_parent_over_the_budget_does_not_pass(run):
+def test_a_variant_over_the_budget_does_not_pass(run):
     verdict, _ = run(statement=dataclasses.replace(STATEMENT, epsilon=3.01))
     assert reasons(verdict) == {"privacy": "fail"}
 
 
-def test_a_parent_without_a_statement_is_refused(run, tmp_path):
+def test_a_variant_without_a_statement_is_refused(run, tmp_path):
     with pytest.raises(GateError, match="^a model must come with a privacy statement"):
         run(statement=None)
     assert not (tmp_path / "verdict/verdict.json").exists()
