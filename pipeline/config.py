@@ -161,8 +161,6 @@ def _check_order(where: str, stages: list[Stage]) -> None:
         require(False, where, "end with quantize, which writes the .tflite", kinds)
     if len(set(kinds)) < len(kinds):
         require(False, where, "have each stage once: a second pass replaces what the first one promised", kinds)
-    if kinds.index("quantize") < len(kinds) - 1:
-        require(False, where, "quantize last: nothing can be changed in the .tflite", kinds)
     if "prune" in kinds[1:]:
         require(False, where, "prune before it clusters: pruning clustered weights drops whole centroids", kinds)
 

@@ -10,7 +10,6 @@ used to train; its schedules, masks and centroids are.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -18,35 +17,38 @@ import tensorflow as tf
 _INT8 = 127.0  # codes of a weight are in [-127, 127], TFLite's quantization specification
 
 
-class Projection(Protocol):
+class Projection:
     """Takes a kernel to the nearest one that keeps a promise. variables: what it chose so far, to be saved with the
     weights."""
 
-    variables: tuple[tf.Variable, ...]
+    variables: tuple[tf.Variable, ...] = ()
 
     def update(self, latent: np.ndarray, progress: float) -> None:
         """Looks at the float32 weights behind; progress: the part of training that is done, in [0, 1]."""
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         """The projected weights, of the same shape and dtype."""
+        raise NotImplementedError
+
+    def passed(self, gradient: tf.Tensor) -> tf.Tensor:
+        """What of a gradient at the projected weights reaches those behind."""
+        return gradient
 
 
-class FixedZeros:
-    """Holds the zeros that a kernel has."""
-
-    variables = ()
+class FixedZeros(Projection):
+    """Holds the zeros that a kernel has; no gradient reaches them, since what grows unseen disturbs the others' steps."""
 
     def __init__(self, kernel: np.ndarray):
         self._mask = tf.constant((kernel != 0).astype(np.float32))
 
-    def update(self, latent: np.ndarray, progress: float) -> None:
-        """Nothing moves."""
-
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         return latent * self._mask
 
+    def passed(self, gradient: tf.Tensor) -> tf.Tensor:
+        return gradient * self._mask
 
-class Centroids:
+
+class Centroids(Projection):
     """Holds at most so many distinct values in a kernel, or in each output channel of it; zeros are one of them and
     stay. Each weight takes the nearest centroid, and centroids follow the mean of their weights (Lloyd 1982).
 
@@ -78,7 +80,7 @@ class Centroids:
         return np.moveaxis(latent, self._axis, 0).reshape(self._centroids.shape[0], -1)
 
 
-class Int8Grid:
+class Int8Grid(Projection):
     """Holds a kernel to what its int8 codes stand for: symmetric, with one scale an output channel or one in all
     (TFLite's 8-bit quantization specification).
 
@@ -86,13 +88,8 @@ class Int8Grid:
         rank: of the kernel. channel_axis: of the output channels; None for one scale.
     """
 
-    variables = ()
-
     def __init__(self, rank: int, channel_axis: int | None):
         self._axes = [axis for axis in range(rank) if axis != channel_axis]
-
-    def update(self, latent: np.ndarray, progress: float) -> None:
-        """The scale follows the weights by itself."""
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         scale = tf.reduce_max(tf.abs(latent), self._axes, keepdims=True) / _INT8
@@ -132,6 +129,15 @@ class Held:
         finally:
             for (variable, _), latent in zip(self._projections, latents, strict=True):
                 variable.assign(latent)
+
+    def passed(self, gradients: list[tf.Tensor], variables: list[tf.Variable]) -> list[tf.Tensor]:
+        """What of the gradients at the projected weights reaches the `variables` behind; None stays None."""
+        passed = {variable.ref(): gradient for variable, gradient in zip(variables, gradients, strict=True)}
+        for variable, projections in self._projections:
+            for projection in projections:
+                if passed.get(variable.ref()) is not None:
+                    passed[variable.ref()] = projection.passed(passed[variable.ref()])
+        return [passed[variable.ref()] for variable in variables]
 
     def settle(self) -> None:
         """Leaves the projected weights in the model for good."""

@@ -58,7 +58,7 @@ def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int):
                 divergence = _divergence(teacher(inputs, training=False), scores, settings.temperature)
                 loss += settings.distillation * divergence
             loss += tf.add_n(model.losses) if model.losses else 0.0
-        gradients = tape.gradient(loss, model.trainable_variables)
+        gradients = held.passed(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         pairs = zip(gradients, model.trainable_variables, strict=True)
         optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
 

@@ -74,11 +74,21 @@ def test_projections_are_applied_in_turn_and_what_stands_behind_comes_back():
     sparse = kernel * (np.abs(kernel) > 0.5)
     held = Held([(variable, [FixedZeros(sparse), Centroids(np.float32([[-1, 1]]), 1), Int8Grid(2, None)])])
     held.update(0.0)
-    latents = held.enter()
-    inside = variable.numpy()
+    with held.projected():
+        inside = variable.numpy()
     assert len(np.unique(inside)) == 3 and np.all((inside == 0) == (sparse == 0))
-    held.leave(latents)
     np.testing.assert_array_equal(variable, kernel)
     held.settle()
     np.testing.assert_array_equal(variable.numpy() == 0, sparse == 0)
     assert len(np.unique(variable)) == 3
+
+
+def test_no_gradient_reaches_what_is_held_at_zero():
+    kernel = weights(40, 3) * (weights(40, 3) > 0)
+    variable, other = tf.Variable(kernel), tf.Variable(weights(2))
+    held = Held([(variable, [FixedZeros(kernel), Int8Grid(2, None)])])
+    gradients = [tf.ones((40, 3)), tf.ones(2), None]
+    found = held.passed(gradients, [variable, other, tf.Variable(0.0)])
+    np.testing.assert_array_equal(found[0], (kernel != 0).astype(np.float32))
+    np.testing.assert_array_equal(found[1], np.ones(2))
+    assert found[2] is None
