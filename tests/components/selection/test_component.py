@@ -12,7 +12,6 @@ from components.common.tflite import sizes
 from components.selection.component import Selector
 from components.selection.config import SelectionConfig
 
-
 STATEMENT = ("statement.json", "statement.txt")
 
 
