@@ -114,7 +114,7 @@ class _Training:
         self._accumulate(images[half * copies :], labels[half:])
 
     def state(self) -> list[np.ndarray]:
-        """Weights, optimizer state, averages and what weights are held to: outputs of the mechanism, and nothing else."""
+        """Weights, optimizer state, averages and what weights are held to: the mechanism's outputs, and no more."""
         return [v.numpy() for v in self._variables()]
 
     def restore(self, state: list[np.ndarray]) -> None:

@@ -8,7 +8,7 @@ from components.common.compressed import Tune, load_compressed
 from components.common.errors import GateError
 from components.common.examples import iterate_split, read_split
 from components.common.public_training import fit_public
-from components.common.settings import to_json
+from components.common.settings import from_json, to_json
 from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
 from components.dp_training.charged import Account, ChargedTraining, mechanism_for, run_key
 from components.dp_training.config import TrainerConfig
@@ -31,12 +31,12 @@ class Tuning:
     statement: Statement
 
 
-def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, account: Account) -> Tuning:
+def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, account: str) -> Tuning:
     """The fine-tuning of a stage.
 
     Args:
         stage: its settings. model, examples: the artifacts that came in. made: the artifact to fill.
-        data: the images. account: what a private read is charged to.
+        data: the images. account: what a private read is charged to, an `Account` as JSON; "" where there is none.
 
     Raises:
         GateError: the model has no statement, or one of another span than it would be trained on.
@@ -45,10 +45,10 @@ def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, accou
     if stage.public:
         tuning.tune = _publicly(stage.public, examples, data)
     if stage.private:
+        charged_to, scratch = from_json(Account, account), scratch_folder(made.uri)
         came_in = load_compressed(model.uri).fingerprint()  # another model may come to lie at the same uri
-        parts = to_json(stage), to_json(data), str(account.population), came_in, fingerprint_of(examples)
-        run = run_key("tuning", *parts)
-        tuning.tune = _privately(tuning, stage.private, run, examples, scratch_folder(made.uri), data, account)
+        parts = to_json(stage), to_json(data), str(charged_to.population), came_in, fingerprint_of(examples)
+        tuning.tune = _privately(tuning, stage.private, run_key("tuning", *parts), examples, scratch, data, charged_to)
     return tuning
 
 

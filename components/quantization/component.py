@@ -9,7 +9,6 @@ from components.common.examples import read_split, scaled
 from components.common.settings import from_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import Account
 from components.dp_training.tuning import tuning_of
 from components.example_gen.config import DataConfig
 from components.quantization.config import CALIBRATED, QuantizeConfig
@@ -32,7 +31,7 @@ def Quantizer(
     if stage.mode in CALIBRATED:
         public = read_split(examples.uri, "public", data_config.image_shape, stage.calibration_examples)
         calibration = scaled(public.images)
-    tuning = tuning_of(stage, model, examples, variant, data_config, from_json(Account, account))
+    tuning = tuning_of(stage, model, examples, variant, data_config, account)
     made, content = quantize(load_compressed(model.uri), stage, calibration, tuning.tune)
     Path(variant.uri, "model.tflite").write_bytes(content)
     facts = {"recipe": recipe, **sizes(content)}

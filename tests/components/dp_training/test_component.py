@@ -78,9 +78,7 @@ def train(tmp_path, artifact, execute):
 
 @pytest.fixture
 def charges(tmp_path):
-    return lambda span=SPAN: [
-        (c.settled, c.mechanism.steps) for c in Ledger(tmp_path / "ledger.sqlite").charges(span)
-    ]
+    return lambda span=SPAN: [(c.settled, c.mechanism.steps) for c in Ledger(tmp_path / "ledger.sqlite").charges(span)]
 
 
 def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(tmp_path, train, examples, charges):

@@ -63,7 +63,8 @@ def run(artifact, execute, tmp_path, ledger):
         output = artifact(standard_artifacts.PushedModel, "pushed")
         policy, book = dataclasses.replace(POLICY, budget_epsilon=budget), str(tmp_path / "ledger.sqlite")
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
-        execute(Pusher, {"selection": selection}, {"pushed": output}, account=account, serving=str(tmp_path / "serving"))
+        parameters = {"account": account, "serving": str(tmp_path / "serving")}
+        execute(Pusher, {"selection": selection}, {"pushed": output}, **parameters)
         return output
 
     return pushed
