@@ -36,7 +36,7 @@ class Projection:
 
 
 class FixedZeros(Projection):
-    """Holds the zeros that a kernel has; no gradient reaches them, since what grows unseen disturbs the others' steps."""
+    """Holds the zeros that a kernel has. No gradient reaches them: what grows unseen disturbs the others' steps."""
 
     def __init__(self, kernel: np.ndarray):
         self._mask = tf.constant((kernel != 0).astype(np.float32))

@@ -9,7 +9,7 @@ from components.common.errors import GateError
 from components.common.examples import read_split, scaled
 from components.common.models import load_model
 from components.common.settings import from_json
-from components.common.tflite import TFLiteModel, sizes
+from components.common.tflite import TFLiteModel, sha256, sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.example_gen.config import DataConfig
 from components.gates import measurement
@@ -17,6 +17,7 @@ from components.gates.config import GatesConfig
 from components.gates.core import Measurement, judge
 from components.privacy.config import PrivacyConfig
 from components.privacy.statement import load_statement
+from components.shipped.description import broken_promises
 
 
 @component
@@ -39,11 +40,11 @@ def CompressionGate(
     )
     facts = json.loads(Path(variant.uri, "variant.json").read_text())
     content = Path(variant.uri, "model.tflite").read_bytes()
-    if sizes(content)["sha256"] != facts["sha256"]:
+    if sha256(content) != facts["sha256"]:
         raise GateError(f"the variant {facts['recipe']} must be the file that its recipe made: its sha256 differs")
     said = blessing.has_custom_property("blessed")
     evaluator = blessing.get_int_custom_property("blessed") == 1 if said else None
-    measured, shown = _measured(parent.uri, content, {}, examples.uri, data_config)
+    measured, shown = _measured(parent.uri, content, facts, examples.uri, data_config)
     measured = dataclasses.replace(measured, evaluator=evaluator, epsilon=load_statement(variant.uri).epsilon)
     answer, checks = judge(measured, gates, competitors, policy.budget_epsilon)
     result = {"verdict": answer, "checks": [dataclasses.asdict(c) for c in checks], **facts, **shown}
@@ -52,7 +53,7 @@ def CompressionGate(
         verdict.set_string_custom_property(key, result[key])
 
 
-def _measured(parent_uri, content, promised, examples_uri, data) -> tuple[Measurement, dict]:
+def _measured(parent_uri, content, facts, examples_uri, data) -> tuple[Measurement, dict]:
     """The measurement, and the figures that the report shows beside the verdict."""
     holdout = read_split(examples_uri, "holdout", data.image_shape)
     images = scaled(holdout.images)
@@ -67,10 +68,9 @@ def _measured(parent_uri, content, promised, examples_uri, data) -> tuple[Measur
         classes=measurement.by_class(holdout, parent_classes, classes, data.classes),
         bytes=len(content),
         latency_ratio=variant_us / parent_us,
-        promised=promised,
+        broken=tuple(broken_promises(facts, content)),
         evaluator=None,
         epsilon=None,
-        **measurement.structure(variant),
     )
     return measured, _shown(measured, holdout, parent_classes, classes, (parent_us, variant_us), parent_content)
 

@@ -47,13 +47,3 @@ def latencies(parent: TFLiteModel, variant: TFLiteModel, holdout: Split) -> tupl
         for model, times in zip((parent, variant), taken, strict=True):
             times.append(model.latencies(image, _RUNS))
     return float(np.median(taken[0])), float(np.median(taken[1]))
-
-
-def structure(variant: TFLiteModel) -> dict[str, float | int | bool]:
-    """What the weights in the file are: the smallest sparsity, the largest number of distinct values, int8 or not."""
-    constants = variant.constants()
-    return {
-        "sparsity": min((c.sparsity() for c in constants), default=0.0),
-        "clusters": max((c.distinct() for c in constants), default=0),
-        "int8": bool(constants) and all(c.values.dtype == np.int8 for c in constants),
-    }

@@ -7,7 +7,7 @@ from pathlib import Path
 from components.common.artifacts import Selection
 from components.common.errors import GateError
 from components.common.settings import from_json
-from components.common.tflite import sizes
+from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.charged import Account
 from components.gates.core import PASS
@@ -30,7 +30,7 @@ def Pusher(
         return
     content = Path(selection.uri, "model.tflite").read_bytes()
     verdict = json.loads(Path(selection.uri, "verdict.json").read_text())
-    if verdict["verdict"] != PASS or verdict["sha256"] != sizes(content)["sha256"]:
+    if verdict["verdict"] != PASS or verdict["sha256"] != sha256(content):
         received = f"{verdict['verdict']} for {verdict['sha256']}"
         raise GateError(f"a push must have a passing verdict on the same file. Received: {received}")
     statement = _restated(load_statement(selection.uri), from_json(Account, account))

@@ -38,26 +38,33 @@ def quantize(made: Compressed, config: QuantizeConfig, calibration: Any, tune: T
     Raises:
         ModelError: see `convert`.
     """
-    model = made.model
+    model, per_channel = made.model, config.per_channel and not _is_misread(made, config)
     if tune is not None:
         model = copy_of(model)
-        holding = held(model, made.promises, _grids(model, config))
+        holding = held(model, made.promises, _grids(model, config.mode, per_channel))
         rounding = calibration is not None and config.mode == "int8" and config.private is None
         with quantized_activations(model, calibration) if rounding else contextlib.nullcontext():
             tune(model, holding)
         holding.settle()
-    content = convert(model, config.mode, calibration, per_channel=config.per_channel)
+    content = convert(model, config.mode, calibration, per_channel=per_channel)
     return made.after("quantize", model, made.promises), content
 
 
-def _grids(model: keras.Model, config: QuantizeConfig) -> dict[str, list[Int8Grid]]:
+def _is_misread(made: Compressed, config: QuantizeConfig) -> bool:
+    """Whether TFLite would compute the file wrongly: in mode dynamic its convolution takes the path of one scale where
+    all channels happen to have the same one, as those of a clustered kernel do, but rounds activations for the other
+    path (`EvalHybridPerChannel` in its conv.cc)."""
+    return config.mode == "dynamic" and any(promise.clusters for promise in made.promises.values())
+
+
+def _grids(model: keras.Model, mode: str, per_channel: bool) -> dict[str, list[Int8Grid]]:
     """What the converter stores of each kernel: one scale of a Dense one, small ones in floating point if dynamic."""
     grids = {}
     for name, kernel in kernels(model).items():
         shape = kernel.variable.shape
-        if config.mode == "dynamic" and shape.num_elements() < _SMALL:
+        if mode == "dynamic" and shape.num_elements() < _SMALL:
             continue
-        scaled = config.per_channel and not isinstance(kernel.layer, keras.layers.Dense)
+        scaled = per_channel and not isinstance(kernel.layer, keras.layers.Dense)
         grids[name] = [Int8Grid(len(shape), kernel.channel_axis if scaled else None)]
     return grids
 

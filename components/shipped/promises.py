@@ -101,6 +101,7 @@ def _tensor_of(name: str, kernel: Kernel, file: Contents) -> Weight:
 
 def _distance(rows: np.ndarray, stored: np.ndarray) -> float:
     """Relative distance of two kernels, float32 [channels, weights], whose channels may have been scaled on the way."""
+    if not np.any(stored):
+        return 2.0 * np.any(rows)
     scale = np.sum(rows * stored, axis=1, keepdims=True) / np.maximum(np.sum(rows * rows, axis=1, keepdims=True), 1e-30)
-    size = np.linalg.norm(stored) + np.linalg.norm(rows * scale)
-    return float(2 * np.linalg.norm(rows * scale - stored) / size) if size else 0.0
+    return float(np.linalg.norm(rows * scale - stored) / np.linalg.norm(stored))

@@ -1,4 +1,4 @@
-"""The weights and operators of a `.tflite`, read from its flatbuffer: no figure here comes from the model it was made of."""
+"""The weights and operators of a `.tflite`, read from its flatbuffer and from nothing else."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ _MOVED = {schema.TensorType.INT32, schema.TensorType.INT64, schema.TensorType.BO
 class Weight:
     """A stored weight tensor of rank 2 or more; biases, paddings and shapes are none.
 
-    index: of the tensor in its subgraph. values: as stored. scales: float32, one a channel or one or none. channel_axis:
-    of the scales, None where there is one or none. zero: the stored value that means 0.
+    index: of the tensor in its subgraph. values: as stored. scales: float32, one a channel or one or none.
+    channel_axis: of the scales, None where there is one or none. zero: the stored value that means 0.
     """
 
     index: int

@@ -24,7 +24,6 @@ from components.common.tfx_nodes import standard_artifacts
 from components.common.tuning import PrivateTuning, PublicTuning
 from components.dp_training.charged import Account
 from components.example_gen.config import ROLES, DataConfig, RolesConfig
-from components.gates.measurement import structure
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
@@ -176,8 +175,9 @@ def test_promises_hold_after_each_private_stage_of_a_recipe(run, parent, example
         values = kernel.variable.numpy()
         assert np.all(values[zeros[name]] == 0) and 2 <= len(np.unique(values)) <= 5
     made = run("quantize", clustered, examples, name="variant", private=PRIVATE, per_channel=False)
-    found = structure(TFLiteModel(Path(made.uri, "model.tflite").read_bytes()))
-    assert found["sparsity"] >= 0.49 and found["clusters"] <= 5 and found["int8"]
+    said = json.loads(Path(made.uri, "variant.json").read_text())
+    assert said["int8_weights"] == said["integer_operators"] == 1
+    assert all(layer["sparsity"] >= 0.49 and layer["clusters"] <= 5 for layer in said["layers"])
     mechanisms = [charge.mechanism for charge in ledger.charges(SPAN)]
     said = load_statement(made.uri)
     assert [t.charge for t in said.tuned] == [2, 3, 4]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from components.common.artifacts import Variant, Verdict
+from components.common.compressed import Compressed
 from components.common.errors import GateError
 from components.common.examples import scaled
 from components.common.models import load_model, save_model
@@ -23,6 +24,8 @@ from components.privacy.accounting import Mechanism
 from components.privacy.config import PrivacyConfig
 from components.privacy.statement import Statement
 from components.quantization.core import convert
+from components.shipped.promises import kept
+from components.shipped.reading import contents
 
 DATA = DataConfig(
     name="d",
@@ -87,7 +90,7 @@ def run(made, artifact, execute):
         if statement:
             statement.save(inputs["variant"].uri)
         Path(inputs["variant"].uri, "model.tflite").write_bytes(content)
-        said = {"recipe": "int8", "promised": {"int8": True}, **sizes(content), **(facts or {})}
+        said = {"recipe": "int8", "mode": "int8", "layers": [], **sizes(content), **(facts or {})}
         Path(inputs["variant"].uri, "variant.json").write_text(json.dumps(said))
         output = artifact(Verdict, "verdict")
         policy = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=3.0)
@@ -125,6 +128,17 @@ def test_a_variant_that_guesses_fails_on_accuracy(made, run, public):
 def test_a_float_file_under_an_int8_promise_fails(made, run):
     verdict, _ = run((made[0] / "parent/model.tflite").read_bytes())
     assert reasons(verdict) == {"structure": "fail"} and verdict["verdict"] == "fail"
+
+
+def test_a_promise_that_the_file_does_not_keep_fails_with_the_layer(made, run):
+    said = kept(Compressed(model=load_model(str(made[0] / "parent"))), contents(made[1]))
+    layers = [dataclasses.asdict(k) for k in said]
+    assert reasons(run(facts={"layers": layers})[0]) == {}
+    layers[1].update(promised_sparsity=0.5, sparsity=0.5)  # what is said to be in the file is not believed
+    verdict, _ = run(facts={"layers": layers})
+    assert reasons(verdict) == {"structure": "fail"}
+    (check,) = [c for c in verdict["checks"] if c["gate"] == "structure"]
+    assert "layer dense must hold 50.00 % zeros in the file" in check["sentence"]
 
 
 @pytest.mark.parametrize(("blessed", "says"), [(0, "fail"), (None, "inconclusive")])

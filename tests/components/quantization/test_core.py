@@ -11,9 +11,9 @@ from components.common.legacy_keras import keras
 from components.common.public_training import fit_public
 from components.common.tflite import TFLiteModel
 from components.common.tuning import PublicTuning
-from components.gates.measurement import structure
 from components.quantization.config import CALIBRATED, MODES, QuantizeConfig
 from components.quantization.core import convert, quantize
+from components.shipped.reading import contents
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_int8_is_int8_from_input_to_output(files):
     assert (taken["dtype"], given["dtype"]) == (np.int8, np.int8)
     assert taken["quantization"][0] > 0 and given["quantization"][0] > 0
     assert not [d["name"] for d in made.get_tensor_details() if d["dtype"] in (np.float32, np.float16)]
-    assert structure(TFLiteModel(files["int8"]))["int8"] is True
+    assert contents(files["int8"]).int8_weights == contents(files["int8"]).integer_operators == 1
 
 
 @pytest.mark.parametrize("mode", ["float16", "dynamic", "float32"])
@@ -48,8 +48,8 @@ def test_the_other_modes_take_and_give_floats_and_do_not_count_as_int8(files, mo
 
 
 def test_only_int8_and_dynamic_store_int8_weights(files):
-    assert structure(TFLiteModel(files["float32"]))["int8"] is False
-    assert structure(TFLiteModel(files["float16"]))["int8"] is False
+    assert contents(files["float32"]).int8_weights == 0
+    assert contents(files["float16"]).int8_weights == 0
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_constant_calibration_image_gives_a_file_that_runs(model, public):
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_a_convolution_has_a_scale_a_channel_unless_one_is_asked_for(model, public, per_channel):
     content = convert(model, "int8", scaled(public.images), per_channel=per_channel)
-    (conv,) = [c for c in TFLiteModel(content).constants() if c.values.ndim == 4]
+    (conv,) = [w for w in contents(content).weights if w.values.ndim == 4]
     assert (conv.channel_axis is not None) == per_channel
 
 
@@ -137,7 +137,7 @@ def test_training_for_int8_brings_back_what_rounding_lost(public):
 
 def test_a_model_without_weights_is_not_said_to_be_int8(public):
     bare = keras.Sequential([keras.layers.Input((12, 12, 1)), keras.layers.Flatten()])
-    assert structure(TFLiteModel(convert(bare, "int8", scaled(public.images))))["int8"] is False
+    assert contents(convert(bare, "int8", scaled(public.images))).int8_weights == 0
 
 
 @pytest.mark.parametrize(
