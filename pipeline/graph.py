@@ -135,8 +135,7 @@ def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str, accou
     model = parent
     for stage in recipe.stages:
         inputs = {"model": model, "examples": examples}
-        charged_to = account if stage.config.private else ""  # another budget makes no other of the rest
-        settings = {**inputs, "config": to_json(stage.config), "data": data, "account": charged_to}
+        settings = {**inputs, "config": to_json(stage.config), "data": data, "account": account}
         if stage.kind == "prune":
             node = Pruner(**settings)
             model = node.outputs["pruned"]

@@ -36,7 +36,7 @@ def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, accou
 
     Args:
         stage: its settings. model, examples: the artifacts that came in. made: the artifact to fill.
-        data: the images. account: what a private read is charged to, an `Account` as JSON; "" where there is none.
+        data: the images. account: what a private read is charged to, an `Account` as JSON; else not looked at.
 
     Raises:
         GateError: the model has no statement, or one of another span than it would be trained on.

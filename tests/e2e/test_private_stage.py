@@ -16,9 +16,10 @@ RECIPE = (
 SPAN, DELTA = "fashion-mnist/span-1", 1e-5
 
 
-def stated(root: Path, pattern: str):
-    (path,) = root.glob(f"artifacts/{pattern}/*/statement.json")
-    return load_statement(str(path.parent))
+def stated(root: Path, recipe: str):
+    """The statement of a recipe's variant in the last run."""
+    variants = root.glob(f"artifacts/Quantizer-{recipe}/variant/*")
+    return load_statement(str(max(variants, key=lambda folder: int(folder.name))))
 
 
 def test_it_is_refused_past_the_budget_and_otherwise_counts_in_what_is_pushed(tmp_path):
@@ -41,6 +42,6 @@ def test_it_is_refused_past_the_budget_and_otherwise_counts_in_what_is_pushed(tm
     assert json.loads(pushed.with_name("manifest.json").read_text())["epsilon"] == together
     assert f"ε = {together:.3f}" in pushed.with_name("statement.txt").read_text()
     assert f"ε = {together:.3f}" in Path(record["report"]).read_text()
-    tuned = stated(tmp_path, "Quantizer-private/variant")
+    tuned = stated(tmp_path, "private")
     assert tuned.epsilon == tuned.run_epsilon == together and [t.charge for t in tuned.tuned] == [charges[1].id]
-    assert stated(tmp_path, "Quantizer-int8/variant").tuned == ()
+    assert stated(tmp_path, "int8").tuned == ()
