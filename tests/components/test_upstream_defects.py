@@ -49,7 +49,7 @@ def preserving_training(model: keras.Model, preserve_sparsity: bool) -> list[Con
 def test_pcqat_zeroes_1x1_convolutions():
     """TFMOT #979: the centroid nearest to zero is set to zero in every channel, also in those that have no zeros."""
     model = convolutional(layers.Conv2D(4, 1, name="conv"), channels=2)
-    kernel = np.full((1, 1, 2, 4), 0.5)
+    kernel = np.full((1, 1, 2, 4), 0.3)
     kernel[0, 0, 0, 0] = 0.0
     model.get_layer("conv").set_weights([kernel, np.zeros(4)])
     (found,) = preserving_training(model, preserve_sparsity=True)

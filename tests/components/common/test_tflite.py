@@ -52,6 +52,14 @@ def test_input_beyond_the_calibrated_range_is_clipped_and_does_not_wrap(files):
     np.testing.assert_array_equal(tflite.scores(bright * 1.5), tflite.scores(bright * 10))
 
 
+@pytest.mark.parametrize("mode", ["float32", "int8"])
+def test_a_batch_by_names_scores_as_images_do(files, model, public, mode):
+    tflite, images = TFLiteModel(files[mode]), scaled(public.images)
+    found = tflite.outputs({model.input_names[0]: images})
+    assert list(found) == model.output_names
+    np.testing.assert_array_equal(found["logits"], tflite.scores(images))
+
+
 def test_scores_do_not_depend_on_how_images_are_batched(files, public):
     tflite = TFLiteModel(files["int8"])
     many = np.tile(scaled(public.images), (3, 1, 1, 1))  # 270: more than one batch, the last one short

@@ -135,6 +135,32 @@ def test_training_for_int8_brings_back_what_rounding_lost(public):
     assert accuracy(QuantizeConfig(public=tuning), tune) > 0.9
 
 
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        np.zeros((4, 12, 12, 3), np.float32),
+        np.zeros((4, 12, 12), np.float32),
+        [np.zeros((4, 12, 12, 1), np.float32)] * 2,
+    ],
+    ids=["channels", "rank", "number"],
+)
+def test_a_calibration_set_of_another_shape_than_the_inputs_is_refused(model, calibration):
+    with pytest.raises(ModelError, match=r"^calibration must fit the inputs .* of model tiny. Received: .\(4, 12, 12"):
+        convert(model, "int8", calibration)
+
+
+def test_arrays_of_several_inputs_must_be_of_as_many_examples_each():
+    left, right = keras.layers.Input((3,)), keras.layers.Input((3,))
+    both = keras.Model([left, right], keras.layers.Dense(2)(keras.layers.Add()([left, right])), name="both")
+    with pytest.raises(ModelError, match=r"^calibration must fit .*Received: \[\(4, 3\), \(5, 3\)\]$"):
+        convert(both, "int8", [np.ones((4, 3), np.float32), np.ones((5, 3), np.float32)])
+
+
+def test_a_constant_calibration_set_still_gives_a_file_with_finite_scores(model, public):
+    content = convert(model, "int8", np.full((4, 12, 12, 1), 0.5, np.float32))
+    assert np.all(np.isfinite(TFLiteModel(content).scores(scaled(public.images))))
+
+
 def test_a_model_without_weights_is_not_said_to_be_int8(public):
     bare = keras.Sequential([keras.layers.Input((12, 12, 1)), keras.layers.Flatten()])
     assert contents(convert(bare, "int8", scaled(public.images))).int8_weights == 0
