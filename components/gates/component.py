@@ -18,6 +18,7 @@ from components.gates.core import Measurement, judge
 from components.privacy.config import PrivacyConfig
 from components.privacy.statement import load_statement
 from components.shipped.description import broken_promises
+from components.shipped.latency import latency
 
 
 @component
@@ -61,21 +62,21 @@ def _measured(parent_uri, content, facts, examples_uri, data) -> tuple[Measureme
     parent_content = Path(parent_uri, "model.tflite").read_bytes()
     float_model, variant = TFLiteModel(parent_content), TFLiteModel(content)
     parent_classes, classes = measurement.predictions(scores), measurement.predictions(variant.scores(images))
-    parent_us, variant_us = measurement.latencies(float_model, variant, holdout)
+    timed = latency(float_model, variant, images[0])
     overall = measurement.paired(holdout.labels, parent_classes, classes)
     measured = Measurement(
         overall=overall,
         classes=measurement.by_class(holdout, parent_classes, classes, data.classes),
         bytes=len(content),
-        latency_ratio=variant_us / parent_us,
+        latency_ratio=timed.ratio.median,
         broken=tuple(broken_promises(facts, content)),
         evaluator=None,
         epsilon=None,
     )
-    return measured, _shown(measured, holdout, parent_classes, classes, (parent_us, variant_us), parent_content)
+    return measured, _shown(measured, holdout, parent_classes, classes, timed, parent_content)
 
 
-def _shown(measured, holdout, parent_classes, classes, latencies, parent_content) -> dict:
+def _shown(measured, holdout, parent_classes, classes, timed, parent_content) -> dict:
     def table(found):
         return measurement.confusion(holdout.labels[found >= 0], found[found >= 0], len(measured.classes)).tolist()
 
@@ -83,11 +84,12 @@ def _shown(measured, holdout, parent_classes, classes, latencies, parent_content
         "measurement": dataclasses.asdict(measured),
         "accuracy": measured.overall.variant_accuracy,
         "drop": measured.overall.drop,
-        "latency_us": latencies[1],
+        "latency_us": timed.variant.median,
+        "latency": dataclasses.asdict(timed),
         "confusion": table(classes),
         "parent": {
             "accuracy": measured.overall.parent_accuracy,
-            "latency_us": latencies[0],
+            "latency_us": timed.parent.median,
             "confusion": table(parent_classes),
             **sizes(parent_content),
         },

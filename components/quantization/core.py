@@ -110,10 +110,9 @@ def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np
     arrays = [] if calibration is None else [np.asarray(a, np.float32) for a in tf.nest.flatten(calibration)]
     if not arrays or not all(len(a) for a in arrays):
         raise ModelError(f"{mode} must be calibrated on at least one public example. Received: none")
-    wanted = [tuple(i.shape[1:]) for i in model.inputs]
-    given = [a.shape[1:] for a in arrays]
-    if given != wanted or len({len(a) for a in arrays}) > 1:
-        raise ModelError(f"calibration must have the shapes of the model's inputs, {wanted}. Received: {given}")
+    wanted, given = [tuple(i.shape) for i in model.inputs], [a.shape for a in arrays]
+    if [g[1:] for g in given] != [w[1:] for w in wanted] or len({len(a) for a in arrays}) > 1:
+        raise ModelError(f"calibration must fit the inputs {wanted} of model {model.name}. Received: {given}")
     if not all(np.all(np.isfinite(a)) for a in arrays):
         raise ModelError("calibration must be finite. Received: NaN or infinity")
     return arrays

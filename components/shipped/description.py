@@ -7,7 +7,7 @@ from components.common.compressed import Compressed
 from components.common.errors import ModelError
 from components.common.tflite import sizes
 from components.shipped.promises import Kept, kept, read_again, require_kept
-from components.shipped.reading import Contents, contents
+from components.shipped.reading import Contents, read
 
 _INTEGER = ("int8", "int16x8")
 
@@ -27,19 +27,19 @@ def described(recipe: str, mode: str, made: Compressed, file: bytes) -> dict[str
     Raises:
         ModelError: the file does not keep a promise; the line names the layer.
     """
-    read = contents(file)
-    found = kept(made, read)
+    seen = read(file)
+    found = kept(made, seen)
     require_kept(found)
-    integers = _not_integer(mode, read)
+    integers = _not_integer(mode, seen)
     if integers:
         raise ModelError(integers)
     return {
         "recipe": recipe,
         "mode": mode,
         **sizes(file),
-        "sparsity": read.sparsity,
-        "int8_weights": read.int8_weights,
-        "integer_operators": read.integer_operators,
+        "sparsity": seen.sparsity,
+        "int8_weights": seen.int8_weights,
+        "integer_operators": seen.integer_operators,
         "layers": [dataclasses.asdict(k) for k in found],
         "skipped": made.skipped,
     }
@@ -47,19 +47,19 @@ def described(recipe: str, mode: str, made: Compressed, file: bytes) -> dict[str
 
 def broken_promises(description: dict[str, Any], file: bytes) -> list[str]:
     """What of a description the file does not bear out when it is read once more, a sentence each."""
-    read = contents(file)
-    layers = read_again([Kept(**fields) for fields in description["layers"]], read)
+    seen = read(file)
+    layers = read_again([Kept(**fields) for fields in description["layers"]], seen)
     found = [line for k in layers if (line := k.broken())]
-    integers = _not_integer(description["mode"], read)
+    integers = _not_integer(description["mode"], seen)
     return [*found, integers] if integers else found
 
 
-def _not_integer(mode: str, read: Contents) -> str | None:
+def _not_integer(mode: str, seen: Contents) -> str | None:
     if mode not in _INTEGER:
         return None
-    floats = [w.name for w in read.weights if w.values.dtype.kind == "f"]
+    floats = [w.name for w in seen.weights if w.dtype.startswith("float")]
     if floats:
         return f"all weights must be int8 in the file. Received: floating point in {floats[0]}"
-    if read.integer_operators < 1:
-        return f"all operators must be integer in the file. Received: {100 * read.integer_operators:.1f} % of them"
+    if seen.integer_operators < 1:
+        return f"all operators must be integer in the file. Received: {100 * seen.integer_operators:.1f} % of them"
     return None

@@ -19,8 +19,9 @@ _UNLIKE = 0.5  # relative distance from which two tensors are not the same weigh
 class Kept:
     """What was promised of one kernel (see `components.common.compressed.Promise`), and what its tensor holds.
 
-    tensor: its index in the file. clusters: the largest number of distinct stored values, in the whole tensor or,
-    `per_channel`, in one output channel: so where it was promised so, or where channels have scales of their own.
+    tensor: where its values start in the file, in bytes. clusters: the largest number of distinct stored values, in the
+    whole tensor or, `per_channel`, in one output channel: where it was promised so, and where channels have scales of
+    their own.
     """
 
     layer: str
@@ -53,12 +54,12 @@ def kept(made: Compressed, file: Contents) -> list[Kept]:
     found = []
     for name, kernel in kernels(made.model).items():
         promise, tensor = made.promises.get(name), _tensor_of(name, kernel, file)
-        per_channel = tensor.channel_axis is not None or bool(promise and promise.per_channel)
+        per_channel = tensor.scale_axis is not None or bool(promise and promise.per_channel)
         found.append(
             Kept(
                 layer=name,
-                tensor=tensor.index,
-                dtype=str(tensor.values.dtype),
+                tensor=tensor.start,
+                dtype=tensor.dtype,
                 promised_sparsity=promise.sparsity if promise else None,
                 promised_clusters=promise.clusters if promise else None,
                 per_channel=per_channel,
@@ -78,14 +79,14 @@ def require_kept(found: list[Kept]) -> None:
 
 def read_again(before: list[Kept], file: Contents) -> list[Kept]:
     """The same tensors read once more from a file that is said to be the same."""
-    tensors = {w.index: w for w in file.weights}
+    tensors = {w.start: w for w in file.weights}
     again = []
     for k in before:
         if k.tensor not in tensors:
-            raise ModelError(f"layer {k.layer} must be tensor {k.tensor} of the file. Received: no such weights")
+            raise ModelError(f"layer {k.layer} must be at byte {k.tensor} of the file. Received: no weights there")
         tensor = tensors[k.tensor]
         clusters = tensor.distinct_in_a_channel() if k.per_channel else tensor.distinct()
-        fresh = {"sparsity": tensor.sparsity(), "clusters": clusters, "dtype": str(tensor.values.dtype)}
+        fresh = {"sparsity": tensor.sparsity(), "clusters": clusters, "dtype": tensor.dtype}
         again.append(Kept(**{**vars(k), **fresh}))
     return again
 

@@ -25,7 +25,7 @@ from components.privacy.config import PrivacyConfig
 from components.privacy.statement import Statement
 from components.quantization.core import convert
 from components.shipped.promises import kept
-from components.shipped.reading import contents
+from components.shipped.reading import read
 
 DATA = DataConfig(
     name="d",
@@ -131,7 +131,7 @@ def test_a_float_file_under_an_int8_promise_fails(made, run):
 
 
 def test_a_promise_that_the_file_does_not_keep_fails_with_the_layer(made, run):
-    said = kept(Compressed(model=load_model(str(made[0] / "parent"))), contents(made[1]))
+    said = kept(Compressed(model=load_model(str(made[0] / "parent"))), read(made[1]))
     layers = [dataclasses.asdict(k) for k in said]
     assert reasons(run(facts={"layers": layers})[0]) == {}
     layers[1].update(promised_sparsity=0.5, sparsity=0.5)  # what is said to be in the file is not believed

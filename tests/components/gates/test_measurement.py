@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from components.common.examples import Split
-from components.common.tflite import TFLiteModel
 from components.gates.core import Paired
-from components.gates.measurement import by_class, confusion, latencies, paired, predictions
-from components.quantization.core import convert
+from components.gates.measurement import by_class, confusion, paired, predictions
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 PARENT = np.array([0, 1, 1, 1, 2, 0])
@@ -42,15 +40,3 @@ def test_a_score_that_is_not_finite_is_never_right(bad, column):
     scores[1, column] = bad
     assert predictions(scores).tolist() == [1, -1]
     assert paired(np.array([1, 1]), predictions(scores), predictions(scores)).both == 1
-
-
-@pytest.fixture(scope="module")
-def files(make_model):
-    model = make_model()
-    return {"float32": convert(model, "float32")}
-
-
-def test_latencies_are_plausible_medians_and_a_model_against_itself_is_even(files, public):
-    model = TFLiteModel(files["float32"])
-    ours, theirs = latencies(model, model, public)
-    assert 0 < ours < 1e5 and 0.2 < ours / theirs < 5

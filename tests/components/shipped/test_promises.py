@@ -16,7 +16,7 @@ from components.pruning.core import prune
 from components.quantization.core import convert
 from components.shipped.description import broken_promises, described
 from components.shipped.promises import kept, read_again, require_kept
-from components.shipped.reading import contents
+from components.shipped.reading import read
 
 L = keras.layers
 
@@ -61,13 +61,13 @@ def test_a_broken_promise_is_one_line_with_the_layer(made, int8, promise, says):
 
 
 def _with(made, file) -> dict:
-    return {"layers": [dataclasses.asdict(k) for k in kept(made, contents(file))]}
+    return {"layers": [dataclasses.asdict(k) for k in kept(made, read(file))]}
 
 
 def test_a_file_of_another_model_is_found_out(made, make_model, public):
     other = convert(make_model(seed=8), "int8", scaled(public.images))
     with pytest.raises(ModelError, match="^layer conv must be in the file. No tensor of it holds weights like its"):
-        kept(made, contents(other))
+        kept(made, read(other))
 
 
 @pytest.mark.parametrize("mode", ["float32", "dynamic"])
@@ -86,13 +86,13 @@ def test_layers_of_one_shape_are_told_apart_by_what_they_hold(public):
     layers[1].kernel.assign(layers[0].kernel * 1.02 + 0.03)  # nearly alike
     layers[2].kernel.assign(np.zeros((6, 6)))
     made = Compressed(model=model, promises={"d2": Promise(sparsity=1.0)})
-    found = kept(made, contents(convert(model, "int8", scaled(public.images))))
+    found = kept(made, read(convert(model, "int8", scaled(public.images))))
     require_kept(found)
     assert len({k.tensor for k in found}) == 5
     assert [k.layer for k in found if k.sparsity == 1] == ["d2"]
 
 
 def test_a_tensor_that_is_gone_is_told(made, int8):
-    before = kept(made, contents(int8))
-    with pytest.raises(ModelError, match="^layer conv must be tensor 999 of the file. Received: no such weights$"):
-        read_again([dataclasses.replace(before[0], tensor=999)], contents(int8))
+    before = kept(made, read(int8))
+    with pytest.raises(ModelError, match="^layer conv must be at byte 999 of the file. Received: no weights there$"):
+        read_again([dataclasses.replace(before[0], tensor=999)], read(int8))
