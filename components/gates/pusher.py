@@ -14,6 +14,8 @@ from components.gates.core import PASS
 from components.gates.serving import push
 from components.privacy.ledger import Ledger
 from components.privacy.statement import Statement, load_statement
+from components.shipped import unpack
+from components.shipped.packing import NAME, manifest, pack
 
 
 @component
@@ -35,9 +37,13 @@ def Pusher(
         raise GateError(f"a push must have a passing verdict on the same file. Received: {received}")
     statement = _restated(load_statement(selection.uri), from_json(Account, account))
     statement.save(pushed.uri)
+    packed = pack(content)
+    told = {**_manifest(verdict, statement), "download": manifest(content, packed, verdict["recipe"])}
     files = {
         "model.tflite": content,
-        "manifest.json": json.dumps(_manifest(verdict, statement), indent=2).encode(),
+        NAME: packed,
+        "unpack.py": Path(unpack.__file__).read_bytes(),
+        "manifest.json": json.dumps(told, indent=2).encode(),
         "statement.txt": Path(pushed.uri, "statement.txt").read_bytes(),
     }
     version, path = push(Path(serving), files)

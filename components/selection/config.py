@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from components.common.settings import require
 
-OBJECTIVES = ("gzip_bytes", "bytes", "latency_us")
+OBJECTIVES = ("download_bytes", "gzip_bytes", "bytes", "latency_us")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import pytest
 
 from components.common.artifacts import Selection
 from components.common.errors import GateError
+from components.common.legacy_keras import keras
 from components.common.settings import to_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import standard_artifacts
@@ -19,8 +20,11 @@ from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
 from components.privacy.statement import Statement, load_statement
+from components.quantization.core import convert
+from components.shipped.unpack import unpack
 
-CONTENT = b"the model"
+keras.utils.set_random_seed(0)
+CONTENT = convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
 VERDICT = {"recipe": "int8", "verdict": "pass", **sizes(CONTENT), "accuracy": 0.84, "drop": 0.001}
 POLICY = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0)
 MECHANISM = Mechanism(noise_multiplier=1.0, sampling_probability=0.01, steps=3)
@@ -74,8 +78,12 @@ def test_what_passed_is_served_with_its_manifest_and_statement(run, tmp_path):
     output = run()
     version, path = served(tmp_path / "serving")
     assert path.read_bytes() == CONTENT
+    assert unpack(path.with_name("model.lockgate").read_bytes()) == CONTENT
+    assert "def unpack(" in path.with_name("unpack.py").read_text()
     manifest = json.loads(path.with_name("manifest.json").read_text())
     assert manifest["sha256"] == sizes(CONTENT)["sha256"] and manifest["recipe"] == "int8"
+    assert manifest["download"]["unpacked"]["sha256"] == manifest["sha256"]
+    assert manifest["download"]["decode"] == "python unpack.py model.lockgate model.tflite"
     assert (manifest["epsilon"], manifest["delta"], manifest["accuracy"]) == (SPENT, 1e-5, 0.84)
     assert f"ε = {SPENT:.3f}" in path.with_name("statement.txt").read_text()
     assert output.get_int_custom_property("pushed") == 1
