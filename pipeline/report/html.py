@@ -26,6 +26,7 @@ def render(record: dict[str, Any]) -> str:
         shown=shown or next(iter(record["variants"]), None),
         chart=accuracy_over_size(record["parent"], record["variants"], record["max_drop"]),
         settings=json.dumps(record["settings"], indent=2, ensure_ascii=False),
+        trained=_trained_against_plain(record),
         longest=max((n["seconds"] for n in record["nodes"]), default=0) or 1,
         types={row["artifact"]: row["type"] for row in record["lineage"]},
         behind=_behind_the_push(record["lineage"]),
@@ -45,6 +46,26 @@ def outcome(record: dict[str, Any]) -> str:
             f"δ\u00a0=\u00a0{number(delta)}."
         )
     return "Refused: no variant passed its gate, nothing was pushed."
+
+
+def _trained_against_plain(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Pairs of variants whose recipes differ only in whether the last stage trains before it converts."""
+    recipes = record["settings"].get("recipes", {})
+    recipes = {name: stages for name, stages in recipes.items() if isinstance(stages, list)}
+    variants = {v["recipe"]: v for v in record["variants"]}
+    pairs = []
+    for name, stages in recipes.items():
+        plain = next((other for other, theirs in recipes.items() if theirs == _untrained(stages) != stages), None)
+        if name in variants and plain in variants:
+            before = " + ".join(stage["stage"] for stage in stages[:-1]) or "none"
+            pair = {"plain": variants[plain], "trained": variants[name]}
+            pairs.append({"before": before, "mode": stages[-1]["mode"], **pair})
+    return pairs
+
+
+def _untrained(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    last = {key: value for key, value in stages[-1].items() if key not in ("public", "private")}
+    return [*stages[:-1], last]
 
 
 def _percent(fraction: float) -> str:

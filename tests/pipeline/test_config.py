@@ -11,7 +11,9 @@ def test_presets_load(preset):
     config = load(preset)
     assert config.name == preset
     recipes = [r.name for r in config.recipes]
-    assert recipes == (["int8"] if preset == "full" else ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"])
+    every = ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"]
+    expected = {"default": [every[0], "int8-trained", *every[1:]], "tiny": every, "full": ["int8"]}
+    assert recipes == expected[preset]
 
 
 def test_overrides_take_toml_values_and_plain_strings():

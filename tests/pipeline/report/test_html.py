@@ -56,3 +56,24 @@ def test_the_figures_of_train_are_declared_ones():
     record = copy.deepcopy(RECORD)
     record["data"]["roles"]["train"]["examples"] = 12346
     assert "12,346" not in render(record)
+
+
+def test_what_the_file_holds_is_beside_what_was_promised():
+    page = render(RECORD)
+    for figure in ("52.00 %", "≥ 50.00 %", "≤ 8", "Left alone by prune: norm (normalization is small)", "20.0 KB"):
+        assert figure in page
+    assert "3.40 times the parent’s (3.30 to 3.50)" in page and "Left alone by quantize" not in page
+
+
+def test_a_variant_trained_for_int8_is_set_against_the_plain_one():
+    record = copy.deepcopy(RECORD)
+    assert "Trained for int8" not in render(record)
+    aware = {**copy.deepcopy(record["variants"][0]), "recipe": "aware", "accuracy": 0.8462}
+    record["variants"].append(aware)
+    plain = [{"stage": "prune", "sparsity": 0.5}, {"stage": "quantize", "mode": "int8"}]
+    trained = [plain[0], {**plain[1], "public": {"epochs": 2}}]
+    record["settings"]["recipes"] = {"int8": plain, "aware": trained, "auto": {"max_drop": 0.005}}
+    page = render(record)
+    assert "Trained for int8" in page and "+0.50" in page
+    record["settings"]["recipes"]["int8"] = [{**plain[0], "sparsity": 0.6}, plain[1]]  # another model: no comparison
+    assert "Trained for int8" not in render(record)
