@@ -5,6 +5,7 @@ The inputs enter through their mean and covariance alone, and both may come from
 (`random_images`): a private model is then compressed without a read of anybody's data.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,32 +22,42 @@ class Inputs:
     covariance: np.ndarray
 
 
-def inputs_of(rows: np.ndarray, damping: float = 0.1) -> Inputs:
-    """Moments of rows [n, d]: what a Dense layer is fed, or the patches that a convolution is fed.
+def inputs_of(batches: Iterable[np.ndarray], about_mean: bool = True, damping: float = 0.1) -> Inputs:
+    """Moments of float32 rows [n, d] that come in batches, of which one is in memory at a time.
 
-    `damping`, a fraction of the mean variance, is added to each variance: without it, what is uncorrelated by chance in
-    few rows would be trusted.
+    Args:
+        batches: at least one, with rows in it: what a Dense layer is fed, or the patches that a convolution is fed.
+        about_mean: whether the covariance is about the mean. Without, it is about zero and the mean is zero: for a
+            layer that has no bias to keep its mean outputs with.
+        damping: what is added to each variance, a fraction of the mean variance: without it, what is uncorrelated by
+            chance in few rows would be trusted.
     """
-    mean = rows.mean(0)
-    centred = rows - mean
-    covariance = centred.T @ centred / len(rows)
-    covariance[np.diag_indices_from(covariance)] += damping * np.trace(covariance) / len(covariance)
-    return Inputs(mean=mean, covariance=covariance)
+    count, origin, total, products = 0, None, 0.0, 0.0
+    for rows in batches:
+        if origin is None:
+            origin = rows.mean(0) if about_mean else np.zeros(rows.shape[1], np.float32)
+        centred = rows - origin
+        count, total, products = count + len(rows), total + centred.sum(0), products + centred.T @ centred
+    shift = total / count if about_mean else np.zeros_like(origin)
+    covariance = products / count - np.outer(shift, shift)
+    covariance[np.diag_indices_from(covariance)] += damping * (np.mean(np.diag(covariance)) or 1.0)
+    return Inputs(mean=origin + shift, covariance=covariance)
 
 
-def prune_dense(kernel: np.ndarray, inputs: Inputs, sparsity: float) -> np.ndarray:
-    """Sets the weights with the least |w| * std(input) to zero (Sun et al. 2024, arXiv:2306.11695, but over the whole
-    layer) and solves for the others, so that outputs differ least in mean square (Hassibi and Stork 1993).
+def saliency_of(kernel: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """How much each weight matters alone, |w| * std(input), float32 [d, units] (Sun et al. 2024, arXiv:2306.11695)."""
+    return np.abs(kernel) * np.sqrt(np.diag(inputs.covariance))[:, None]
+
+
+def prune_dense(kernel: np.ndarray, inputs: Inputs, kept: np.ndarray) -> np.ndarray:
+    """Sets weights to zero and solves for the others, so that outputs differ least in mean square (Hassibi and Stork
+    1993).
 
     Args:
         kernel: float32 [d, units].
         inputs: of the layer, d features.
-        sparsity: fraction of the weights that become zero.
+        kept: bool [d, units], False for weights that become zero.
     """
-    saliency = np.abs(kernel) * np.sqrt(np.diag(inputs.covariance))[:, None]
-    kept = np.ones(kernel.size, bool)
-    kept[np.argsort(saliency, axis=None)[: round(sparsity * kernel.size)]] = False
-    kept = kept.reshape(kernel.shape)
     wanted, pruned = inputs.covariance @ kernel, np.zeros_like(kernel)
     for unit, rows in enumerate(kept.T):
         if rows.any():
@@ -62,18 +73,19 @@ def cluster_dense(kernel: np.ndarray, inputs: Inputs, centroids: np.ndarray, kee
     Args:
         kernel: float32 [d, units].
         inputs: of the layer, d features.
-        centroids: float32 [clusters].
+        centroids: float32 [units, clusters], or [1, clusters] where all units share them.
         keep_zeros: weights that are zero stay zero, and no error is handed to them to keep.
     """
     order = np.argsort(-np.diag(inputs.covariance), kind="stable")
     onward = _onward(inputs.covariance[np.ix_(order, order)])
     left, held = kernel[order].astype(np.float32), keep_zeros & (kernel[order] == 0)
-    clustered = np.empty_like(left)
+    centroids = np.broadcast_to(centroids, (kernel.shape[1], centroids.shape[1]))
+    units, clustered = np.arange(kernel.shape[1]), np.empty_like(left)
     for start in range(0, len(left), _BLOCK):
         stop = min(start + _BLOCK, len(left))
         errors = np.empty((stop - start, left.shape[1]), np.float32)
         for row in range(start, stop):
-            nearest = centroids[np.abs(left[row][:, None] - centroids).argmin(1)]
+            nearest = centroids[units, np.abs(left[row][:, None] - centroids).argmin(1)]
             clustered[row] = np.where(held[row], 0, nearest)
             errors[row - start] = (left[row] - clustered[row]) / onward[row, row]
             left[row + 1 : stop] -= np.outer(onward[row, row + 1 : stop], errors[row - start])
