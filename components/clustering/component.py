@@ -3,6 +3,7 @@
 from components.clustering.config import ClusterConfig
 from components.clustering.core import cluster
 from components.common.compressed import load_compressed
+from components.common.layer_inputs import public_inputs
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.tuning import tuning_of
@@ -18,8 +19,9 @@ def Clusterer(
     data: Parameter[str],
     account: Parameter[str],
 ) -> None:
-    """Clusters `model`; reads the split that `config` names to fine-tune, or none."""
-    stage = from_json(ClusterConfig, config)
-    tuning = tuning_of(stage, model, examples, clustered, from_json(DataConfig, data), account)
-    cluster(load_compressed(model.uri), stage, tuning.tune).save(clustered.uri)
+    """Clusters `model`; reads the split that `config` names, or none."""
+    stage, images = from_json(ClusterConfig, config), from_json(DataConfig, data)
+    tuning = tuning_of(stage, model, examples, clustered, images, account)
+    public = public_inputs(stage.compensate, examples.uri, images.image_shape)
+    cluster(load_compressed(model.uri), stage, tuning.tune, public).save(clustered.uri)
     tuning.statement.save(clustered.uri)

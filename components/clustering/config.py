@@ -3,17 +3,18 @@
 from dataclasses import dataclass, field
 
 from components.common.settings import require
-from components.common.tuning import StageConfig
+from components.common.tuning import CompensatedConfig
 
 STARTS = ("kmeans++", "linear", "density")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterConfig(StageConfig):
+class ClusterConfig(CompensatedConfig):
     """Weight clustering of the kernels of convolutions and Dense layers; zeros of a pruned kernel stay zeros.
 
     clusters: number of distinct values a kernel, zero included where it has zeros. layers: other numbers by layer name.
-    centroids: where they start. per_channel: so many values in each output channel instead of in the whole kernel.
+    centroids: where they start; a compensated stage spaces linear ones evenly about zero and leaves them there.
+    per_channel: so many values in each output channel instead of in the whole kernel.
     """
 
     clusters: int

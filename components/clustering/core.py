@@ -2,6 +2,7 @@
 Lloyd's algorithm, held by a projection."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,9 +10,11 @@ from tensorflow_model_optimization.python.core.clustering.keras.cluster_config i
 from tensorflow_model_optimization.python.core.clustering.keras.clustering_centroids import CentroidsInitializerFactory
 
 from components.clustering.config import ClusterConfig
+from components.common.compensation import Inputs, cluster_dense
 from components.common.compressed import Compressed, Promise, Tune, by_channel, held
 from components.common.errors import ModelError
 from components.common.kernels import Kernel, copy_of, kernels
+from components.common.layer_inputs import compensate, images_for
 from components.common.projections import Centroids, lloyd
 
 _STARTS = {
@@ -22,7 +25,7 @@ _STARTS = {
 _ITERATIONS = 100  # of Lloyd's algorithm, more than one-dimensional weights need
 
 
-def cluster(made: Compressed, config: ClusterConfig, tune: Tune | None) -> Compressed:
+def cluster(made: Compressed, config: ClusterConfig, tune: Tune | None, public: Any = None) -> Compressed:
     """Replaces the weights of every kernel by at most so many distinct values, and fine-tunes the values.
 
     Zeros stay zeros where a stage before has promised them; zero is one of the values then.
@@ -31,26 +34,53 @@ def cluster(made: Compressed, config: ClusterConfig, tune: Tune | None) -> Compr
         made: the model to cluster, unchanged.
         config: how many values.
         tune: fine-tunes a model while each weight is held to its nearest centroid; None for weights only.
+        public: what `config.compensate` may need, see `images_for`.
 
     Raises:
-        ModelError: weights that are not finite, no kernel to cluster, or an unknown layer name.
+        ModelError: weights that are not finite, no kernel to cluster, an unknown layer name, or see `images_for`.
     """
     model = copy_of(made.model)
     found = kernels(model)
     unknown = sorted(set(config.layers) - set(found))
     if unknown:
         raise ModelError(f"`layers` of cluster must name layers of {', '.join(found)}. Received: {unknown[0]}")
-    promises, centroids = dict(made.promises), {}
-    for name, kernel in found.items():
-        before = made.promises.get(name, Promise())
-        count = config.layers.get(name, config.clusters)
-        centroids[name] = [Centroids(_starts(kernel, count, config), kernel.channel_axis)]
-        promises[name] = dataclasses.replace(before, clusters=count, per_channel=config.per_channel)
-    holding = held(model, made.promises, centroids)
+    promises = {name: _promise(made.promises.get(name, Promise()), name, config) for name in found}
+    keeps, plain, spared = dict(made.promises), list(found), {}
+    if config.compensate != "nothing":
+
+        def change(name: str, matrix: np.ndarray, inputs: Inputs) -> np.ndarray:
+            levels = _levels(found[name], promises[name], config)
+            return cluster_dense(matrix, inputs, levels, keep_zeros=promises[name].sparsity is not None)
+
+        spared = compensate(model, found, images_for(config.compensate, model, public), change)
+        plain = list(spared)
+    for name in found.keys() - set(plain):
+        zeros = float(np.mean(found[name].variable.numpy() == 0))
+        promises[name] = keeps[name] = dataclasses.replace(promises[name], sparsity=zeros)
+    centroids = {name: _starts(found[name], promises[name].clusters, config) for name in plain}
+    added = {name: [Centroids(starts, found[name].channel_axis)] for name, starts in centroids.items()}
+    holding = held(model, keeps, added)
     if tune is not None:
         tune(model, holding)
     holding.settle()
-    return made.after("cluster", model, promises)
+    return made.after("cluster", model, {**made.promises, **promises}, spared)
+
+
+def _promise(before: Promise, name: str, config: ClusterConfig) -> Promise:
+    clusters = config.layers.get(name, config.clusters)
+    return dataclasses.replace(before, clusters=clusters, per_channel=config.per_channel)
+
+
+def _levels(kernel: Kernel, promise: Promise, config: ClusterConfig) -> np.ndarray:
+    """The values that a compensated kernel may take, float32 [channels or 1, at most `promise.clusters`]. Linear ones
+    are evenly spaced about zero, which is among them where their number is odd."""
+    values, count = kernel.variable.numpy(), promise.clusters
+    if config.centroids != "linear":
+        return np.pad(_starts(kernel, count, config), ((0, 0), (0, int(np.any(values == 0)))))
+    rows = by_channel(values, kernel.channel_axis) if config.per_channel else values.reshape(1, -1)
+    if promise.sparsity is not None and count % 2 == 0:
+        count -= 1  # for zero
+    return np.abs(rows).max(1, keepdims=True) * np.linspace(-1, 1, count, dtype=np.float32)
 
 
 def _starts(kernel: Kernel, count: int, config: ClusterConfig) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from components.common.settings import require, require_fraction, require_positive
 
 AUGMENTATIONS = ("shift", "flip")
+COMPENSATIONS = ("nothing", "random", "public")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +74,26 @@ class StageConfig:
     def reads(self) -> str:
         """`none`, `public` or `private`."""
         return "private" if self.private else "public" if self.public else "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompensatedConfig(StageConfig):
+    """What stages that take weights away have in common besides.
+
+    compensate: what the other weights of an output make up for of a change, so that the outputs stay: `nothing`, or as
+    much as the correlations of a layer's inputs allow, over `random` images that show nothing, or over `public` ones.
+    Fine-tuning then starts from there.
+    """
+
+    compensate: str = "nothing"
+
+    def __post_init__(self):
+        super().__post_init__()
+        known = ", ".join(COMPENSATIONS)
+        require(self.compensate in COMPENSATIONS, "compensate", f"be one of {known}", self.compensate)
+        again = "not be set beside compensate: a training that was killed might not find the same start again"
+        require(self.private is None or self.compensate == "nothing", "private", again, self.private)
+
+    @property
+    def reads(self) -> str:
+        return "public" if self.compensate == "public" else super().reads

@@ -92,9 +92,11 @@ class Scattering2D(keras.layers.Layer):
 
     def _modulus(self, x: tf.Tensor, wavelets: np.ndarray, stride: int) -> tf.Tensor:
         """|x * ψ| for x [n, h, w, 1] and all angles: [n, h / stride, w / stride, angles]."""
-        real, imaginary = tf.split(_convolve(x, wavelets, stride), 2, -1)
         if self.corners:
-            return _polygonal(real, imaginary, self.corners)
+            return _polygonal(
+                *tf.split(tf.abs(_convolve(x, _scale(self.corners) * wavelets, stride)), 2, -1), self.corners
+            )
+        real, imaginary = tf.split(_convolve(x, wavelets, stride), 2, -1)
         return tf.sqrt(real * real + imaginary * imaginary + _TINY)
 
     def get_config(self) -> dict:
@@ -184,25 +186,22 @@ def _convolve(x: tf.Tensor, kernel: np.ndarray, stride: int) -> tf.Tensor:
     for axis in (1, 2):
         size, extent = x.shape[axis], kernel.shape[axis - 1]
         before, after = extent // 2, extent - 1 - extent // 2
-        ends = [_span(x, axis, size - before, size), x, _span(x, axis, 0, after)]
-        x = tf.concat([part for part in ends if part.shape[axis]], axis)
+        x = tf.gather(x, np.arange(-before, size + after) % size, axis=axis)
     return tf.nn.conv2d(x, tf.constant(kernel), stride, "VALID")
 
 
-def _span(x: tf.Tensor, axis: int, start: int, stop: int) -> tf.Tensor:
-    return x[:, start:stop] if axis == 1 else x[:, :, start:stop]
+def _scale(corners: int) -> np.float32:
+    """By which a polygon is enlarged so that it errs upwards as far as downwards."""
+    return np.float32(2 / (1 + np.cos(np.pi / 8 / (corners - 1))))
 
 
 def _polygonal(real: tf.Tensor, imaginary: tf.Tensor, corners: int) -> tf.Tensor:
-    """The modulus of complex numbers as the largest of their projections on `corners` directions of the octant into
-    which they are mirrored, scaled so that it errs upwards as far as downwards."""
-    longer, shorter = tf.abs(real), tf.abs(imaginary)
-    longer, shorter = tf.maximum(longer, shorter), tf.minimum(longer, shorter)
-    directions = np.linspace(0, np.pi / 4, corners)
-    scale = 2 / (1 + np.cos(directions[1] / 2))
-    largest = scale * longer
-    for direction in directions[1:]:
-        largest = tf.maximum(largest, scale * np.cos(direction) * longer + scale * np.sin(direction) * shorter)
+    """The modulus of complex numbers with parts that are not negative, as the largest of their projections on `corners`
+    directions of the octant into which they are mirrored."""
+    longer, shorter = tf.maximum(real, imaginary), tf.minimum(real, imaginary)
+    largest = longer
+    for direction in np.linspace(0, np.pi / 4, corners)[1:]:
+        largest = tf.maximum(largest, np.cos(direction) * longer + np.sin(direction) * shorter)
     return largest
 
 

@@ -1,6 +1,7 @@
 """TFX glue of the pruning stage."""
 
 from components.common.compressed import load_compressed
+from components.common.layer_inputs import public_inputs
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.tuning import tuning_of
@@ -18,8 +19,9 @@ def Pruner(
     data: Parameter[str],
     account: Parameter[str],
 ) -> None:
-    """Prunes `model`; reads the split that `config` names to fine-tune, or none."""
-    stage = from_json(PruneConfig, config)
-    tuning = tuning_of(stage, model, examples, pruned, from_json(DataConfig, data), account)
-    prune(load_compressed(model.uri), stage, tuning.tune).save(pruned.uri)
+    """Prunes `model`; reads the split that `config` names, or none."""
+    stage, images = from_json(PruneConfig, config), from_json(DataConfig, data)
+    tuning = tuning_of(stage, model, examples, pruned, images, account)
+    public = public_inputs(stage.compensate, examples.uri, images.image_shape)
+    prune(load_compressed(model.uri), stage, tuning.tune, public).save(pruned.uri)
     tuning.statement.save(pruned.uri)

@@ -3,20 +3,20 @@
 from dataclasses import dataclass, field
 
 from components.common.settings import require, require_fraction
-from components.common.tuning import StageConfig
+from components.common.tuning import CompensatedConfig
 
 SCHEDULES = ("constant", "polynomial")
 PATTERNS = ("unstructured", "2:4")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneConfig(StageConfig):
+class PruneConfig(CompensatedConfig):
     """Magnitude pruning of the kernels of convolutions and Dense layers.
 
     sparsity: fraction of a kernel's weights that become zero. layers: other fractions by layer name. schedule: how the
-    zeros come while the stage fine-tunes, all at once or along a cubic. ramp: fraction of the fine-tuning in which they
-    come. block: rows and columns of the kernel, as a matrix of inputs by outputs, that become zero together. pattern:
-    `2:4` for two zeros in each four consecutive input channels.
+    zeros come while the stage fine-tunes, all at once or along a cubic; a compensated stage starts with all of them.
+    ramp: fraction of the fine-tuning in which they come. block: rows and columns of the kernel, as a matrix of inputs
+    by outputs, that become zero together. pattern: `2:4` for two zeros in each four consecutive input channels.
     """
 
     sparsity: float

@@ -1,13 +1,17 @@
 """Magnitude pruning (Zhu and Gupta 2017, arXiv:1710.01878): TFMOT's masks and schedules, held by a projection."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule import ConstantSparsity, PolynomialDecay
 
+from components.common.compensation import Inputs, prune_dense, saliency_of
 from components.common.compressed import Compressed, Promise, Tune, held
 from components.common.errors import ModelError
 from components.common.kernels import Kernel, copy_of, kernels
+from components.common.layer_inputs import compensate, images_for
 from components.common.projections import Projection
 from components.pruning.config import PruneConfig
 
@@ -15,16 +19,18 @@ _DENSE = "nothing of it was to be pruned, or it has too few input channels for t
 _TICKS = 1000  # in which TFMOT's schedules count a stage's progress
 
 
-def prune(made: Compressed, config: PruneConfig, tune: Tune | None) -> Compressed:
+def prune(made: Compressed, config: PruneConfig, tune: Tune | None, public: Any = None) -> Compressed:
     """Sets the smallest weights of every kernel to zero, and fine-tunes the others.
 
     Args:
         made: the model to prune, unchanged; no stage before it may have clustered it.
         config: how far.
         tune: fine-tunes a model while its zeros are held; None for weights only.
+        public: what `config.compensate` may need, see `images_for`.
 
     Raises:
-        ModelError: weights that are not finite, no kernel to prune, an unknown layer name, or a clustered model.
+        ModelError: weights that are not finite, no kernel to prune, an unknown layer name, a clustered model, or
+            see `images_for`.
     """
     if any(promise.clusters is not None for promise in made.promises.values()):
         raise ModelError("pruning must come before clustering, or whole centroids go. Received: a clustered model")
@@ -35,13 +41,25 @@ def prune(made: Compressed, config: PruneConfig, tune: Tune | None) -> Compresse
         raise ModelError(f"`layers` of prune must name layers of {', '.join(found)}. Received: {unknown[0]}")
     targets = {name: config.layers.get(name, config.sparsity) for name in found}
     masks = {name: Zeros(kernel, targets[name], config) for name, kernel in found.items() if targets[name]}
+    spared = {}
+    if config.compensate != "nothing":
+        pruned = {name: found[name] for name in masks}
+        images = images_for(config.compensate, model, public)
+        spared = compensate(model, pruned, images, lambda name, *fed: _pruned(masks[name], pruned[name], *fed))
     holding = held(model, {}, {name: [mask] for name, mask in masks.items()})
     if tune is not None:
         tune(model, holding)
     holding.settle()
     promises = {name: Promise(sparsity=mask.sparsity) for name, mask in masks.items() if mask.sparsity}
     dense = {name: _DENSE for name in found if name not in promises}
-    return made.after("prune", model, {**made.promises, **promises}, dense)
+    return made.after("prune", model, {**made.promises, **promises}, {**spared, **dense})
+
+
+def _pruned(mask: "Zeros", kernel: Kernel, matrix: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """A kernel's matrix without the weights that matter least, the others solved for; `mask` holds them from here."""
+    shape = kernel.variable.shape
+    mask.update(saliency_of(matrix, inputs).reshape(shape), 1.0)
+    return prune_dense(matrix, inputs, mask(tf.ones(shape)).numpy().reshape(matrix.shape) != 0)
 
 
 class Zeros(Projection):

@@ -15,6 +15,7 @@ from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
 from components.quantization.resizable import resizable
+from components.shipped.stripping import strip
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
@@ -80,7 +81,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
         per_channel: see `QuantizeConfig`.
 
     Returns:
-        The bytes of the `.tflite`. In mode int8 its inputs and outputs are int8 too, in int16x8 they are int16.
+        The bytes of the `.tflite`, without names of inner tensors. In mode int8 its inputs and outputs are int8 too, in int16x8 they are int16.
 
     Raises:
         ModelError: the weights are not finite, the calibration set is missing, empty or of another shape than the
@@ -103,7 +104,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
         raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
     if mode in CALIBRATED:
         _require_no_floats(content, model.name, mode)
-    return content
+    return strip(content)
 
 
 def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np.ndarray]:

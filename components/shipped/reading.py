@@ -184,7 +184,7 @@ class _Graph:
         return place != _BIAS[code] if code in _BIAS else several
 
     def _weight(self, code: str, made: schema.TensorT) -> Weight:
-        name, dtype, quantized = made.name.decode(), _TYPES[made.type], made.quantization
+        name, dtype, quantized = (made.name or b"").decode(), _TYPES[made.type], made.quantization
         if made.sparsity is not None:
             raise ModelError(f"tensor {name} must be stored dense. Received: TFLite's sparse format")
         data = np.asarray(self.buffers[made.buffer].data, np.uint8)

@@ -8,12 +8,15 @@ from components.clustering.core import cluster
 from components.common.compressed import Compressed, by_channel
 from components.common.errors import ConfigError, ModelError
 from components.common.kernels import kernels
+from components.common.legacy_keras import keras
 from components.common.public_training import fit_public
 from components.common.tuning import PublicTuning
+from components.dp_training.synthetic import random_images
 from components.pruning.config import PruneConfig
 from components.pruning.core import prune
 
 STARTS = ["kmeans++", "linear", "density"]
+IMAGES = random_images(500, (12, 12, 1), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +128,60 @@ def test_a_number_of_clusters_out_of_range_is_refused(clusters):
 def test_an_unknown_start_is_refused():
     with pytest.raises(ConfigError, match=r"^`centroids` must be one of kmeans\+\+, linear, density"):
         ClusterConfig(clusters=4, centroids="random")
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("clusters", [2, 5, 8])
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("was_pruned", [False, True])
+def test_compensated_kernels_keep_the_same_promises(parent, pruned, start, clusters, per_channel, was_pruned):
+    made = pruned if was_pruned else parent
+    config = ClusterConfig(clusters=clusters, centroids=start, per_channel=per_channel, compensate="public")
+    clustered = cluster(made, config, None, IMAGES)
+    for name, kernel in kernels(clustered.model).items():
+        after, before = kernel.variable.numpy(), values(made)[name]
+        rows = by_channel(after, kernel.channel_axis) if per_channel else after.reshape(1, -1)
+        assert 1 <= max(len(np.unique(row)) for row in rows) <= clusters == clustered.promises[name].clusters
+        assert not was_pruned or np.all(after[before == 0] == 0)
+        assert clustered.promises[name].sparsity == np.mean(after == 0) and np.any(after != 0)
+
+
+def test_linear_centroids_of_a_compensated_kernel_are_even_about_zero(parent):
+    clustered = cluster(parent, ClusterConfig(clusters=5, centroids="linear", compensate="public"), None, IMAGES)
+    for name, before in values(parent).items():
+        levels = np.abs(before).max() * np.linspace(-1, 1, 5)
+        assert np.all(np.isin(values(clustered)[name].round(5), levels.round(5).astype(np.float32)))
+
+
+@pytest.mark.parametrize("compensate", ["random", "public"])
+def test_a_compensated_model_scores_closer_to_what_it_was(parent, compensate):
+    expected = parent.model(IMAGES).numpy()
+
+    def error(settings: dict) -> float:
+        clustered = cluster(parent, ClusterConfig(clusters=4, **settings), None, IMAGES)
+        return float(np.mean((clustered.model(IMAGES).numpy() - expected) ** 2))
+
+    assert error({"compensate": compensate}) < 0.7 * error({})
+
+
+def test_fine_tuning_after_compensation_holds_the_zeros_and_moves_the_values(parent, tune):
+    config = ClusterConfig(clusters=5, centroids="linear", compensate="public")
+    once, tuned = (cluster(parent, config, how, IMAGES) for how in (None, tune))
+    for name, before in values(once).items():
+        after = values(tuned)[name]
+        np.testing.assert_array_equal(after == 0, before == 0)
+        assert len(np.unique(after)) <= 5 and not np.array_equal(after, before)
+
+
+def test_a_kernel_that_cannot_be_compensated_is_clustered_all_the_same():
+    layers = keras.layers
+    made = keras.Sequential([layers.Input((12, 12, 1)), layers.Conv2DTranspose(4, 3, name="up"), layers.Flatten()])
+    clustered = cluster(Compressed(model=made), ClusterConfig(clusters=4, compensate="public"), None, IMAGES)
+    assert len(np.unique(made.get_layer("up").kernel)) > 4 >= len(np.unique(values(clustered)["up"]))
+    assert clustered.skipped["cluster"]["up"].startswith("compressed without compensation: there is no rule")
+    assert clustered.promises["up"].sparsity is None
+
+
+def test_public_compensation_without_public_images_is_refused(parent):
+    with pytest.raises(ModelError, match="^public inputs must be there"):
+        cluster(parent, ClusterConfig(clusters=4, compensate="public"), None)

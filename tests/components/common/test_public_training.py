@@ -10,7 +10,7 @@ from components.common.kernels import kernels
 from components.common.legacy_keras import keras
 from components.common.projections import Centroids, FixedZeros, Held
 from components.common.public_training import _augmented, fit, fit_public
-from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
+from components.common.tuning import CompensatedConfig, PrivateTuning, PublicTuning, StageConfig
 
 L = keras.layers
 
@@ -111,13 +111,36 @@ def test_a_setting_out_of_range_is_refused(settings, says):
         PublicTuning(**settings)
 
 
+PRIVATE = PrivateTuning(epsilon=0.1, steps=1, expected_batch_size=1, l2_norm_clip=1.0, learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reads"),
+    [
+        ({}, "none"),
+        ({"compensate": "random"}, "none"),
+        ({"compensate": "public"}, "public"),
+        ({"compensate": "random", "public": PublicTuning(epochs=1)}, "public"),
+        ({"private": PRIVATE}, "private"),
+    ],
+)
+def test_compensation_says_what_it_reads(settings, reads):
+    assert CompensatedConfig(**settings).reads == reads
+
+
+def test_compensation_with_private_images_or_before_private_training_is_refused():
+    with pytest.raises(ConfigError, match="^`compensate` must be one of nothing, random, public. Received: .*private"):
+        CompensatedConfig(compensate="private")
+    with pytest.raises(ConfigError, match="^`private` must not be set beside compensate: a training that was killed"):
+        CompensatedConfig(compensate="random", private=PRIVATE)
+
+
 def test_a_stage_reads_one_split_or_none():
-    private = PrivateTuning(epsilon=0.1, steps=1, expected_batch_size=1, l2_norm_clip=1.0, learning_rate=0.1)
     public = PublicTuning(epochs=1)
-    assert [StageConfig(**s).reads for s in ({}, {"public": public}, {"private": private})] == [
+    assert [StageConfig(**s).reads for s in ({}, {"public": public}, {"private": PRIVATE})] == [
         "none",
         "public",
         "private",
     ]
     with pytest.raises(ConfigError, match="^`private` must not be set beside public: a stage fine-tunes on one split"):
-        StageConfig(public=public, private=private)
+        StageConfig(public=public, private=PRIVATE)

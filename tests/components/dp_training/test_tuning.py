@@ -194,6 +194,21 @@ def test_other_stages_never_read_private_examples_and_keep_the_epsilon(run, pare
     assert "post-processing" in Path(made.uri, "statement.txt").read_text()
 
 
+@pytest.mark.parametrize("stage", ["prune", "cluster"])
+def test_compensation_reads_public_images_or_none_at_all_and_keeps_the_epsilon(
+    run, parent, only_public, artifact, ledger, stage
+):
+    before, nothing = ledger.charges(SPAN), artifact(standard_artifacts.Examples, "nothing")
+    plain = run(stage, parent(), nothing, name="plain")
+    drawn = run(stage, parent(), nothing, name="drawn", compensate="random")
+    shown = run(stage, parent(), only_public, name="shown", compensate="public")
+    for one, other in ((plain, drawn), (plain, shown), (drawn, shown)):
+        assert not np.array_equal(weights(one), weights(other))
+    assert ledger.charges(SPAN) == before and load_statement(shown.uri) == statement()
+    with pytest.raises(DataError, match="split `public` must have files"):
+        run(stage, parent(), nothing, name="none", compensate="public")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_over_budget_nothing_private_is_read_and_nothing_comes_out(run, parent, only_public, account, ledger, stage):
     before = ledger.charges(SPAN)

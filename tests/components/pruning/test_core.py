@@ -11,10 +11,12 @@ from components.common.kernels import kernels
 from components.common.legacy_keras import keras
 from components.common.public_training import fit_public
 from components.common.tuning import PublicTuning
+from components.dp_training.synthetic import random_images
 from components.pruning.config import PruneConfig
 from components.pruning.core import Zeros, prune
 
 L = keras.layers
+IMAGES = random_images(500, (12, 12, 1), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +141,44 @@ def test_a_clustered_model_is_refused(parent):
 def test_a_setting_out_of_range_is_refused(settings, says):
     with pytest.raises(ConfigError, match=says):
         PruneConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"sparsity": 0.6}, {"sparsity": 0.5, "block": (4, 1)}, {"sparsity": 0.5, "pattern": "2:4"}],
+    ids=["unstructured", "blocks", "2:4"],
+)
+def test_a_compensated_kernel_has_the_zeros_of_the_pattern_and_scores_closer_to_what_it_was(parent, settings):
+    def error(compensate: str) -> float:
+        pruned = prune(parent, PruneConfig(**settings, compensate=compensate), None, IMAGES)
+        assert {n: p.sparsity for n, p in pruned.promises.items()} == {
+            n: pytest.approx(np.mean(v == 0)) for n, v in values(pruned).items() if np.any(v == 0)
+        }
+        assert pruned.promises["dense"].sparsity == pytest.approx(settings["sparsity"], abs=0.02)
+        kernel = values(pruned)["dense"] != 0
+        if "block" in settings:
+            assert set(kernel.reshape(-1, 4, 8).sum(1).ravel()) <= {0, 4}
+        if "pattern" in settings:
+            assert np.all(kernel.reshape(-1, 4, 8).sum(1) <= 2)
+        return float(np.mean((pruned.model(IMAGES).numpy() - parent.model(IMAGES).numpy()) ** 2))
+
+    assert error("public") < 0.5 * error("nothing") and error("random") < 0.5 * error("nothing")
+
+
+def test_fine_tuning_after_compensation_keeps_its_zeros_and_moves_the_others(parent, public):
+    config = PruneConfig(sparsity=0.6, compensate="public")
+    tuning = PublicTuning(epochs=2, learning_rate=0.02)
+    once, tuned = (
+        prune(parent, config, tune, IMAGES)
+        for tune in (None, lambda model, held: fit_public(model, public, tuning, held))
+    )
+    for name, before in values(once).items():
+        after = values(tuned)[name]
+        np.testing.assert_array_equal(after == 0, before == 0)
+        assert np.mean(after[after != 0] != before[after != 0]) > 0.5
+
+
+def test_layers_that_are_not_pruned_are_not_moved(parent):
+    pruned = prune(parent, PruneConfig(sparsity=0.6, layers={"dense": 0.0}, compensate="public"), None, IMAGES)
+    np.testing.assert_array_equal(values(pruned)["dense"], values(parent)["dense"])
+    assert np.any(values(pruned)["conv"][values(pruned)["conv"] != 0] != 0)

@@ -1,0 +1,20 @@
+"""A `.tflite` without what no interpreter needs: names of inner tensors and the converter's notes."""
+
+import flatbuffers
+from tensorflow.lite.python import schema_py_generated as schema
+
+
+def strip(content: bytes) -> bytes:
+    """Removes the names of tensors that are no inputs or outputs, and the metadata; signatures stay, and so do all
+    weights, operators and the indices of tensors."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+    for graph in model.subgraphs:
+        kept = {*graph.inputs, *graph.outputs}
+        for index, tensor in enumerate(graph.tensors):
+            tensor.name = tensor.name if index in kept else None
+    for note in model.metadata or []:
+        model.buffers[note.buffer].data = None
+    model.metadata = model.metadataBuffer = model.description = None
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
