@@ -26,7 +26,7 @@ Change = Callable[[str, np.ndarray, Inputs], np.ndarray]
 
 
 def public_inputs(source: str, examples_uri: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """As many images of the public split as compensation looks at, float32 [n, …]; None where they are not the source."""
+    """As many public images as compensation looks at, float32 [n, …]; None where they are not the source."""
     return scaled(read_split(examples_uri, "public", shape, _most(shape)).images) if source == "public" else None
 
 

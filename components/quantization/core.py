@@ -81,7 +81,8 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
         per_channel: see `QuantizeConfig`.
 
     Returns:
-        The bytes of the `.tflite`, without names of inner tensors. In mode int8 its inputs and outputs are int8 too, in int16x8 they are int16.
+        The bytes of the `.tflite`, without names of inner tensors. In mode int8 its inputs and outputs are int8 too, in
+        int16x8 they are int16.
 
     Raises:
         ModelError: the weights are not finite, the calibration set is missing, empty or of another shape than the
