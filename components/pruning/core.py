@@ -10,6 +10,7 @@ from components.common.errors import ModelError
 from components.common.kernels import Kernel, copy_of, kernels
 from components.common.projections import Projection
 from components.pruning.config import PruneConfig
+from components.pruning.units import without_units
 
 _DENSE = "nothing of it was to be pruned, or it has too few input channels for the pattern"
 _TICKS = 1000  # in which TFMOT's schedules count a stage's progress
@@ -24,11 +25,16 @@ def prune(made: Compressed, config: PruneConfig, tune: Tune | None) -> Compresse
         tune: fine-tunes a model while its zeros are held; None for weights only.
 
     Raises:
-        ModelError: weights that are not finite, no kernel to prune, an unknown layer name, or a clustered model.
+        ModelError: weights that are not finite, no kernel to prune, an unknown layer name, a clustered model,
+            or units that cannot be removed.
     """
     if any(promise.clusters is not None for promise in made.promises.values()):
         raise ModelError("pruning must come before clustering, or whole centroids go. Received: a clustered model")
+    if config.units and made.promises:
+        raise ModelError("units must go before weights do. Received: a compressed model")
     model = copy_of(made.model)
+    if config.units:
+        model = without_units(model, config.units)
     found = kernels(model)
     unknown = sorted(set(config.layers) - set(found))
     if unknown:
