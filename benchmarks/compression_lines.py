@@ -79,7 +79,7 @@ def compress(line: Line, parent: keras.Model, images: np.ndarray, labels: np.nda
     keras.utils.set_random_seed(seed)
     made, content = Compressed(model=parent), b""
     for stage in line.stages:
-        tune = _tune(stage.public, images, labels)
+        tune = _tune(stage.public, images, labels, parent)
         if isinstance(stage, PruneConfig):
             made = prune(made, stage, tune)
         elif isinstance(stage, ClusterConfig):
@@ -89,5 +89,5 @@ def compress(line: Line, parent: keras.Model, images: np.ndarray, labels: np.nda
     return content
 
 
-def _tune(tuning: PublicTuning | None, images: np.ndarray, labels: np.ndarray) -> Tune | None:
-    return (lambda model, held: fit(model, images, labels, tuning, held)) if tuning else None
+def _tune(tuning: PublicTuning | None, images: np.ndarray, labels: np.ndarray, parent: keras.Model) -> Tune | None:
+    return (lambda model, held: fit(model, images, labels, tuning, held, parent)) if tuning else None

@@ -13,7 +13,13 @@ _SHIFT = 2  # pixels
 _UPDATES = 100  # in a training, of what kernels are held to
 
 
-def fit_public(model: keras.Model, public: Split, settings: PublicTuning, held: Held | None = None) -> None:
+def fit_public(
+    model: keras.Model,
+    public: Split,
+    settings: PublicTuning,
+    held: Held | None = None,
+    teacher: keras.Model | None = None,
+) -> None:
     """Trains `model` in place with Adam and a cosine decay to zero.
 
     Args:
@@ -21,11 +27,19 @@ def fit_public(model: keras.Model, public: Split, settings: PublicTuning, held: 
         public: the public split, and never another one.
         settings: how long and how fast.
         held: what its kernels are held to, if anything.
+        teacher: whose scores are distilled; `model` as it comes, if None.
     """
-    fit(model, scaled(public.images), public.labels, settings, held)
+    fit(model, scaled(public.images), public.labels, settings, held, teacher)
 
 
-def fit(model: keras.Model, inputs: Any, labels: Any, settings: PublicTuning, held: Held | None = None) -> None:
+def fit(
+    model: keras.Model,
+    inputs: Any,
+    labels: Any,
+    settings: PublicTuning,
+    held: Held | None = None,
+    teacher: keras.Model | None = None,
+) -> None:
     """The same from arrays.
 
     Args:
@@ -38,16 +52,16 @@ def fit(model: keras.Model, inputs: Any, labels: Any, settings: PublicTuning, he
     dataset = dataset.prefetch(2).repeat(settings.epochs)
     steps = -(-len(tf.nest.flatten(labels)[0]) // settings.batch_size) * settings.epochs
     every = max(1, steps // _UPDATES)
-    step = _step(model, holding, settings, steps)
+    teacher = (teacher or _copy(model)) if settings.distillation else None
+    step = _step(model, teacher, holding, settings, steps)
     for number, (x, y) in enumerate(dataset):
         if number % every == 0:
             holding.update(number / steps)
         step(x, y)
 
 
-def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int):
+def _step(model: keras.Model, teacher: keras.Model | None, held: Held, settings: PublicTuning, steps: int):
     optimizer = keras.optimizers.legacy.Adam(keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps))
-    teacher = _copy(model) if settings.distillation else None
 
     @tf.function(autograph=False)
     def step(inputs, labels):

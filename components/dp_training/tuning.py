@@ -43,7 +43,7 @@ def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, accou
     """
     tuning = Tuning(tune=None, statement=load_statement(model.uri))
     if stage.public:
-        tuning.tune = _publicly(stage.public, examples, data)
+        tuning.tune = _publicly(stage.public, model, examples, data)
     if stage.private:
         charged_to, scratch = from_json(Account, account), scratch_folder(made.uri)
         came_in = load_compressed(model.uri).fingerprint()  # another model may come to lie at the same uri
@@ -62,8 +62,12 @@ def fingerprint_of(examples) -> str:
     return examples.get_string_custom_property("input_fingerprint") or examples.uri
 
 
-def _publicly(settings: PublicTuning, examples, data: DataConfig) -> Tune:
-    return lambda model, held: fit_public(model, read_split(examples.uri, "public", data.image_shape), settings, held)
+def _publicly(settings: PublicTuning, before, examples, data: DataConfig) -> Tune:
+    def tune(model, held) -> None:
+        public = read_split(examples.uri, "public", data.image_shape)
+        fit_public(model, public, settings, held, load_compressed(before.uri).model)
+
+    return tune
 
 
 def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scratch: str, data, account) -> Tune:

@@ -14,6 +14,7 @@ from components.common.kernels import Kernel, copy_of, kernels
 from components.common.layer_inputs import compensate, images_for
 from components.common.projections import Projection
 from components.pruning.config import PruneConfig
+from components.pruning.units import without_units
 
 _DENSE = "nothing of it was to be pruned, or it has too few input channels for the pattern"
 _TICKS = 1000  # in which TFMOT's schedules count a stage's progress
@@ -29,12 +30,16 @@ def prune(made: Compressed, config: PruneConfig, tune: Tune | None, public: Any 
         public: what `config.compensate` may need, see `images_for`.
 
     Raises:
-        ModelError: weights that are not finite, no kernel to prune, an unknown layer name, a clustered model, or
-            see `images_for`.
+        ModelError: weights that are not finite, no kernel to prune, an unknown layer name, a clustered model, units
+            that cannot be removed, or see `images_for`.
     """
     if any(promise.clusters is not None for promise in made.promises.values()):
         raise ModelError("pruning must come before clustering, or whole centroids go. Received: a clustered model")
+    if config.units and made.promises:
+        raise ModelError("units must go before weights do. Received: a compressed model")
     model = copy_of(made.model)
+    if config.units:
+        model = without_units(model, config.units)
     found = kernels(model)
     unknown = sorted(set(config.layers) - set(found))
     if unknown:

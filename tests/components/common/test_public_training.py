@@ -40,6 +40,15 @@ def test_distillation_alone_reads_no_labels(make_model, public):
     )
 
 
+def test_a_teacher_of_another_architecture_is_followed(make_model, public):
+    model, images = make_model(), scaled(public.images)
+    teacher = keras.Sequential(
+        [L.Input((12, 12, 1)), L.Flatten(), L.Dense(3, bias_initializer=lambda *_, **__: [3.0, 0.0, -3.0])]
+    )
+    fit(model, images, public.labels, PublicTuning(epochs=20, learning_rate=0.01, distillation=1.0), None, teacher)
+    assert np.mean(model.predict(images, verbose=0).argmax(1) == 0) == 1
+
+
 def test_kernels_are_held_at_every_step_and_move_behind(make_model, public):
     model, seen = make_model(), []
     kernel = kernels(model)["dense"].variable

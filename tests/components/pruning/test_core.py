@@ -130,6 +130,7 @@ def test_a_clustered_model_is_refused(parent):
         ({"sparsity": -0.1}, r"^`sparsity` must be in \[0, 1\). Received: sparsity=-0.1$"),
         ({"sparsity": 1.0}, r"^`sparsity` must be in \[0, 1\). Received: sparsity=1.0$"),
         ({"sparsity": 0.5, "layers": {"a": 1.0}}, r"^`layers.a` must be in \[0, 1\)"),
+        ({"sparsity": 0.5, "units": {"a": 1.0}}, r"^`units.a` must be in \[0, 1\)"),
         ({"sparsity": 0.5, "schedule": "linear"}, "^`schedule` must be one of constant, polynomial"),
         ({"sparsity": 0.5, "ramp": 0.0}, r"^`ramp` must be in \(0, 1\]"),
         ({"sparsity": 0.5, "block": (4,)}, "^`block` must be two numbers of at least 1"),
