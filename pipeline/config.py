@@ -56,6 +56,16 @@ class Config:
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
 
+    def __post_init__(self):
+        for recipe in self.recipes:
+            for i, stage in enumerate(recipe.stages):
+                if stage.config.private is not None:
+                    self._check_batch(f"recipes.{recipe.name}[{i}].private", stage.config.private.expected_batch_size)
+
+    def _check_batch(self, where: str, batch: int) -> None:
+        population = self.trainer.population
+        require(batch <= population, f"{where}.expected_batch_size", f"be at most population ({population})", batch)
+
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
         tables = {key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection")}
@@ -151,8 +161,6 @@ def _check_order(where: str, stages: list[Stage]) -> None:
         require(False, where, "end with quantize, which writes the .tflite", kinds)
     if len(set(kinds)) < len(kinds):
         require(False, where, "have each stage once: a second pass replaces what the first one promised", kinds)
-    if kinds.index("quantize") < len(kinds) - 1:
-        require(False, where, "quantize last: nothing can be changed in the .tflite", kinds)
     if "prune" in kinds[1:]:
         require(False, where, "prune before it clusters: pruning clustered weights drops whole centroids", kinds)
 

@@ -5,7 +5,6 @@ from components.clustering.core import cluster
 from components.common.compressed import load_compressed
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import Account
 from components.dp_training.tuning import tuning_of
 from components.example_gen.config import DataConfig
 
@@ -21,6 +20,6 @@ def Clusterer(
 ) -> None:
     """Clusters `model`; reads the split that `config` names to fine-tune, or none."""
     stage = from_json(ClusterConfig, config)
-    tuning = tuning_of(stage, model, examples, clustered, from_json(DataConfig, data), from_json(Account, account))
+    tuning = tuning_of(stage, model, examples, clustered, from_json(DataConfig, data), account)
     cluster(load_compressed(model.uri), stage, tuning.tune).save(clustered.uri)
     tuning.statement.save(clustered.uri)

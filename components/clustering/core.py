@@ -65,6 +65,7 @@ def _centroids_of(values: np.ndarray, count: int, start: str) -> np.ndarray:
     """Ascending centroids of float32 values [n], float32 [count]; of fewer values the last is repeated."""
     distinct = np.unique(values)
     if len(distinct) <= count:
-        return np.pad(distinct if len(distinct) else np.zeros(1), (0, count - max(1, len(distinct))), "edge")
+        known = distinct if len(distinct) else np.zeros(1, np.float32)
+        return np.pad(known, (0, count - len(known)), "edge")
     initial = CentroidsInitializerFactory.get_centroid_initializer(_STARTS[start])(tf.constant(values), count)
     return lloyd(values, np.sort(initial.get_cluster_centroids().numpy()), _ITERATIONS)

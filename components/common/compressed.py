@@ -1,6 +1,7 @@
 """A model on its way through a recipe, with what the stages so far promised of the file that will ship."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,19 +35,28 @@ class Compressed:
     promises: dict[str, Promise] = dataclasses.field(default_factory=dict)
     skipped: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
-    def after(self, stage: str, model: keras.Model, promises: dict[str, Promise]) -> "Compressed":
-        """What a stage made of this; `promises` are all that hold now."""
-        reasons = skipped(model)
+    def after(
+        self, stage: str, model: keras.Model, promises: dict[str, Promise], spared: dict[str, str] | None = None
+    ) -> "Compressed":
+        """What a stage made of this; `promises` are all that hold now, `spared` why kernels stayed as they were."""
+        reasons = {**skipped(model), **(spared or {})}
         return Compressed(model=model, promises=promises, skipped={**self.skipped, stage: reasons})
+
+    def fingerprint(self) -> str:
+        """A hash of architecture, weights and promises: the same for the same, wherever and whenever it was saved."""
+        digest = hashlib.sha256(json.dumps([self.model.to_json(), self._promises()]).encode())
+        for weights in self.model.get_weights():
+            digest.update(weights.tobytes())
+        return digest.hexdigest()
 
     def save(self, uri: str) -> None:
         """Writes the model, and the rest as `promises.json`, under `uri`."""
         save_model(self.model, uri)
-        told = {
-            "promises": {name: dataclasses.asdict(promise) for name, promise in self.promises.items()},
-            "skipped": self.skipped,
-        }
+        told = {"promises": self._promises(), "skipped": self.skipped}
         Path(uri, "promises.json").write_text(json.dumps(told, indent=2))
+
+    def _promises(self) -> dict[str, dict]:
+        return {name: dataclasses.asdict(promise) for name, promise in self.promises.items()}
 
 
 def load_compressed(uri: str) -> Compressed:

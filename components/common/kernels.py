@@ -84,10 +84,10 @@ def copy_of(model: keras.Model) -> keras.Model:
         raise ModelError(f"model {model.name} must have a convolution or Dense layer to compress. Received: none")
     try:
         copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
     except (ValueError, NotImplementedError, TypeError) as error:
         reason = (str(error).splitlines() or ["nothing"])[0]
         raise ModelError(f"model {model.name} must be Sequential or functional. Keras says: {reason}") from error
-    copy.set_weights(model.get_weights())
     fold_normalization(copy)
     return copy
 

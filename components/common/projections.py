@@ -8,7 +8,8 @@ and shared layers, and lose an earlier promise in their own combinations (TFMOT 
 used to train; its schedules, masks and centroids are.
 """
 
-from typing import Protocol
+import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -16,30 +17,38 @@ import tensorflow as tf
 _INT8 = 127.0  # codes of a weight are in [-127, 127], TFLite's quantization specification
 
 
-class Projection(Protocol):
-    """Takes a kernel to the nearest one that keeps a promise."""
+class Projection:
+    """Takes a kernel to the nearest one that keeps a promise. variables: what it chose so far, to be saved with the
+    weights."""
+
+    variables: tuple[tf.Variable, ...] = ()
 
     def update(self, latent: np.ndarray, progress: float) -> None:
         """Looks at the float32 weights behind; progress: the part of training that is done, in [0, 1]."""
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         """The projected weights, of the same shape and dtype."""
+        raise NotImplementedError
+
+    def passed(self, gradient: tf.Tensor) -> tf.Tensor:
+        """What of a gradient at the projected weights reaches those behind."""
+        return gradient
 
 
-class FixedZeros:
-    """Holds the zeros that a kernel has."""
+class FixedZeros(Projection):
+    """Holds the zeros that a kernel has. No gradient reaches them: what grows unseen disturbs the others' steps."""
 
     def __init__(self, kernel: np.ndarray):
         self._mask = tf.constant((kernel != 0).astype(np.float32))
 
-    def update(self, latent: np.ndarray, progress: float) -> None:
-        """Nothing moves."""
-
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         return latent * self._mask
 
+    def passed(self, gradient: tf.Tensor) -> tf.Tensor:
+        return gradient * self._mask
 
-class Centroids:
+
+class Centroids(Projection):
     """Holds at most so many distinct values in a kernel, or in each output channel of it; zeros are one of them and
     stay. Each weight takes the nearest centroid, and centroids follow the mean of their weights (Lloyd 1982).
 
@@ -50,6 +59,7 @@ class Centroids:
 
     def __init__(self, starts: np.ndarray, channel_axis: int):
         self._centroids = tf.Variable(starts, trainable=False)
+        self.variables = (self._centroids,)
         self._axis = channel_axis
 
     def update(self, latent: np.ndarray, progress: float) -> None:
@@ -70,7 +80,7 @@ class Centroids:
         return np.moveaxis(latent, self._axis, 0).reshape(self._centroids.shape[0], -1)
 
 
-class Int8Grid:
+class Int8Grid(Projection):
     """Holds a kernel to what its int8 codes stand for: symmetric, with one scale an output channel or one in all
     (TFLite's 8-bit quantization specification).
 
@@ -80,9 +90,6 @@ class Int8Grid:
 
     def __init__(self, rank: int, channel_axis: int | None):
         self._axes = [axis for axis in range(rank) if axis != channel_axis]
-
-    def update(self, latent: np.ndarray, progress: float) -> None:
-        """The scale follows the weights by itself."""
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         scale = tf.reduce_max(tf.abs(latent), self._axes, keepdims=True) / _INT8
@@ -107,24 +114,42 @@ class Held:
                 projection.update(latent, progress)
                 latent = projection(tf.constant(latent)).numpy()
 
-    def enter(self) -> list[tf.Tensor]:
-        """Puts the projected weights in place, and returns those behind them."""
-        latents = [tf.identity(variable) for variable, _ in self._projections]
-        for (variable, projections), latent in zip(self._projections, latents, strict=True):
-            for projection in projections:
-                latent = projection(latent)
-            variable.assign(latent)
-        return latents
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What the projections chose so far: with it and the weights behind, training can go on."""
+        return [v for _, projections in self._projections for projection in projections for v in projection.variables]
 
-    def leave(self, latents: list[tf.Tensor]) -> None:
-        """Puts the weights behind back in place."""
-        for (variable, _), latent in zip(self._projections, latents, strict=True):
-            variable.assign(latent)
+    @contextlib.contextmanager
+    def projected(self) -> Iterator[None]:
+        """Puts the projected weights in place, and at the end, however it comes, those behind them back."""
+        latents = [tf.identity(variable) for variable, _ in self._projections]
+        try:
+            self._project()
+            yield
+        finally:
+            for (variable, _), latent in zip(self._projections, latents, strict=True):
+                variable.assign(latent)
+
+    def passed(self, gradients: list[tf.Tensor], variables: list[tf.Variable]) -> list[tf.Tensor]:
+        """What of the gradients at the projected weights reaches the `variables` behind; None stays None."""
+        passed = {variable.ref(): gradient for variable, gradient in zip(variables, gradients, strict=True)}
+        for variable, projections in self._projections:
+            for projection in projections:
+                if passed.get(variable.ref()) is not None:
+                    passed[variable.ref()] = projection.passed(passed[variable.ref()])
+        return [passed[variable.ref()] for variable in variables]
 
     def settle(self) -> None:
         """Leaves the projected weights in the model for good."""
         self.update(1.0)
-        self.enter()
+        self._project()
+
+    def _project(self) -> None:
+        for variable, projections in self._projections:
+            projected = tf.identity(variable)
+            for projection in projections:
+                projected = projection(projected)
+            variable.assign(projected)
 
 
 def lloyd(values: np.ndarray, centroids: np.ndarray, iterations: int) -> np.ndarray:

@@ -14,7 +14,7 @@ _UPDATES = 100  # in a training, of what kernels are held to
 
 
 def fit_public(model: keras.Model, public: Split, settings: PublicTuning, held: Held | None = None) -> None:
-    """Trains `model` in place with Adam, a cosine decay to zero and shifts of up to two pixels.
+    """Trains `model` in place with Adam and a cosine decay to zero.
 
     Args:
         model: returns logits; takes float32 images in [0, 1].
@@ -34,7 +34,8 @@ def fit(model: keras.Model, inputs: Any, labels: Any, settings: PublicTuning, he
     """
     holding = held or Held([])
     dataset = tf.data.Dataset.from_tensor_slices((inputs, labels)).shuffle(len(tf.nest.flatten(labels)[0]))
-    dataset = dataset.batch(settings.batch_size).map(lambda x, y: (_shifted(x), y)).prefetch(2).repeat(settings.epochs)
+    dataset = dataset.batch(settings.batch_size).map(lambda x, y: (_augmented(x, settings.augmentations), y))
+    dataset = dataset.prefetch(2).repeat(settings.epochs)
     steps = -(-len(tf.nest.flatten(labels)[0]) // settings.batch_size) * settings.epochs
     every = max(1, steps // _UPDATES)
     step = _step(model, holding, settings, steps)
@@ -48,17 +49,16 @@ def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int):
     optimizer = keras.optimizers.legacy.Adam(keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps))
     teacher = _copy(model) if settings.distillation else None
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(inputs, labels):
-        latents = held.enter()
-        with tf.GradientTape() as tape:
+        with held.projected(), tf.GradientTape() as tape:
             scores = model(inputs, training=True)
             loss = (1 - settings.distillation) * _error(labels, scores)
             if teacher is not None:
-                loss += settings.distillation * _divergence(teacher(inputs, training=False), scores)
+                divergence = _divergence(teacher(inputs, training=False), scores, settings.temperature)
+                loss += settings.distillation * divergence
             loss += tf.add_n(model.losses) if model.losses else 0.0
-        gradients = tape.gradient(loss, model.trainable_variables)
-        held.leave(latents)
+        gradients = held.passed(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         pairs = zip(gradients, model.trainable_variables, strict=True)
         optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
 
@@ -77,17 +77,27 @@ def _error(labels: Any, scores: Any) -> tf.Tensor:
     return tf.add_n([tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, s)) for y, s in pairs])
 
 
-def _divergence(teachers: Any, scores: Any) -> tf.Tensor:
-    """Cross-entropy with the teacher's probabilities, summed over outputs (Hinton et al. 2015, arXiv:1503.02531)."""
-    pairs = zip(tf.nest.flatten(teachers), tf.nest.flatten(scores), strict=True)
-    return tf.add_n([tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(t), s)) for t, s in pairs])
+def _divergence(teachers: Any, scores: Any, temperature: float) -> tf.Tensor:
+    """Cross-entropy with the teacher's probabilities at a temperature, times its square, summed over outputs (Hinton et
+    al. 2015, arXiv:1503.02531, section 2)."""
+    softened = [tf.nn.softmax(t / temperature) for t in tf.nest.flatten(teachers)]
+    pairs = zip(softened, tf.nest.flatten(scores), strict=True)
+    losses = [tf.nn.softmax_cross_entropy_with_logits(t, s / temperature) for t, s in pairs]
+    return temperature**2 * tf.add_n([tf.reduce_mean(loss) for loss in losses])
 
 
-def _shifted(inputs: Any) -> Any:
-    """Shifts the images of a whole batch by one random offset: as good here as an offset an image, and much cheaper."""
-    return tf.nest.map_structure(lambda x: _moved(x) if x.shape.rank == 4 else x, inputs)
+def _augmented(inputs: Any, augmentations: tuple[str, ...]) -> Any:
+    """Augments what is an image, [n, height, width, channels]; all else passes."""
+    for name in augmentations:
+        apply = _AUGMENT[name]
+        inputs = tf.nest.map_structure(lambda x, a=apply: a(x) if x.shape.rank == 4 else x, inputs)
+    return inputs
 
 
-def _moved(images: tf.Tensor) -> tf.Tensor:
+def _shifted(images: tf.Tensor) -> tf.Tensor:
+    """Shifts a whole batch by one random offset: as good here as an offset an image, and much cheaper."""
     padded = tf.pad(images, [[0, 0], [_SHIFT, _SHIFT], [_SHIFT, _SHIFT], [0, 0]])
     return tf.image.random_crop(padded, tf.shape(images))
+
+
+_AUGMENT = {"shift": _shifted, "flip": tf.image.random_flip_left_right}

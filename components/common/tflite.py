@@ -2,11 +2,12 @@
 
 import gzip
 import hashlib
+import lzma
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+import zstandard
 
 _BATCH = 200
 
@@ -15,11 +16,10 @@ class TFLiteModel:
     """A `.tflite` in TFLite's interpreter, one thread.
 
     Args:
-        content: the bytes of the file; one input of images, one output of scores.
+        content: the bytes of the file. Where it has several inputs or outputs, only `outputs` serves.
     """
 
     def __init__(self, content: bytes):
-        self._content = content
         self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
         self._resize(1)
 
@@ -32,6 +32,14 @@ class TFLiteModel:
             outputs.append(self._run(batch))
         return np.concatenate(outputs)
 
+    def outputs(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs one batch through a file of any number of inputs and outputs, which go by the names of the Keras model
+        (`input_names`, `output_names`): float32 arrays [n, …] in and out, quantized and dequantized on the way."""
+        runner = self._interpreter.get_signature_runner()
+        taken, given = runner.get_input_details(), runner.get_output_details()
+        found = runner(**{name: _quantized(batch, taken[name]) for name, batch in inputs.items()})
+        return {name: _dequantized(raw, given[name]) for name, raw in found.items()}
+
     def latencies(self, image: np.ndarray, runs: int) -> np.ndarray:
         """Times single invocations on one image [height, width, channels]: float64 [runs], in microseconds."""
         self._resize(1)
@@ -43,22 +51,6 @@ class TFLiteModel:
             taken[i] = (time.perf_counter_ns() - start) / 1000
         return taken
 
-    def constants(self) -> list["Constant"]:
-        """The weight tensors of rank 2 and more that are stored in the file; paddings and the like are no weights."""
-        found = []
-        stored = tf.lite.Interpreter(model_content=self._content)  # not allocated: activations have no values yet
-        for detail in stored.get_tensor_details():
-            try:
-                values = stored.get_tensor(detail["index"])
-            except ValueError:
-                continue
-            if values.ndim >= 2 and values.dtype not in (np.int32, np.int64, np.bool_):
-                quantized = detail["quantization_parameters"]
-                axis = quantized["quantized_dimension"] if len(quantized["scales"]) > 1 else None
-                zero = int(quantized["zero_points"][0]) if len(quantized["zero_points"]) else 0
-                found.append(Constant(name=detail["name"], values=values, zero=zero, channel_axis=axis))
-        return found
-
     def _resize(self, batch: int) -> None:
         index = self._interpreter.get_input_details()[0]["index"]
         shape = [batch, *self._interpreter.get_input_details()[0]["shape"][1:]]
@@ -68,43 +60,38 @@ class TFLiteModel:
         self._output = self._interpreter.get_output_details()[0]
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        scale, zero = self._input["quantization"]
-        if scale:
-            limits = np.iinfo(self._input["dtype"])
-            batch = np.clip(np.round(batch / scale + zero), limits.min, limits.max)
-        self._interpreter.set_tensor(self._input["index"], batch.astype(self._input["dtype"]))
+        self._interpreter.set_tensor(self._input["index"], _quantized(batch, self._input))
         self._interpreter.invoke()
-        raw = self._interpreter.get_tensor(self._output["index"]).astype(np.float32)
-        scale, zero = self._output["quantization"]
-        return (raw - zero) * scale if scale else raw
+        return _dequantized(self._interpreter.get_tensor(self._output["index"]), self._output)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Constant:
-    """A stored weight tensor. values: as stored; zero: the stored value that means 0; channel_axis: of its scales,
-    None where there is one scale or none."""
+def _quantized(values: np.ndarray, detail: dict) -> np.ndarray:
+    """Float32 values in the type of an input, clipped to what it can hold."""
+    scale, zero = detail["quantization"]
+    if scale:
+        limits = np.iinfo(detail["dtype"])
+        values = np.clip(np.round(values / scale + zero), limits.min, limits.max)
+    return values.astype(detail["dtype"])
 
-    name: str
-    values: np.ndarray
-    zero: int
-    channel_axis: int | None
 
-    def sparsity(self) -> float:
-        """Fraction of stored values that mean zero."""
-        return float(np.mean(self.values == self.zero))
-
-    def distinct(self) -> int:
-        """The largest number of distinct stored values in any channel that has a scale of its own."""
-        if self.channel_axis is None:
-            return len(np.unique(self.values))
-        channels = np.moveaxis(self.values, self.channel_axis, 0)
-        return max(len(np.unique(channel)) for channel in channels)
+def _dequantized(raw: np.ndarray, detail: dict) -> np.ndarray:
+    """An output as the float32 that it stands for."""
+    scale, zero = detail["quantization"]
+    return (raw.astype(np.float32) - zero) * scale if scale else raw.astype(np.float32)
 
 
 def sizes(content: bytes) -> dict[str, int | str]:
-    """`bytes`, `gzip_bytes` (level 9, no timestamp) and `sha256` of a file's content."""
+    """`bytes`, `gzip_bytes` (level 9, no timestamp), `xz_bytes` (preset 9, extreme), `zstd_bytes` (level 22) and
+    `sha256` of a file's content."""
     return {
         "bytes": len(content),
         "gzip_bytes": len(gzip.compress(content, 9, mtime=0)),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "xz_bytes": len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)),
+        "zstd_bytes": len(zstandard.compress(content, 22)),
+        "sha256": sha256(content),
     }
+
+
+def sha256(content: bytes) -> str:
+    """What binds a verdict to the file it was passed on, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

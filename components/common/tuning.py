@@ -4,25 +4,34 @@ from dataclasses import dataclass
 
 from components.common.settings import require, require_fraction, require_positive
 
+AUGMENTATIONS = ("shift", "flip")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublicTuning:
     """Fine-tuning on the public split, with Adam and a cosine decay.
 
-    epochs: passes over it. learning_rate: at the start. batch_size: examples a step. distillation: how much of the loss
-    is the cross-entropy with the parent's scores instead of the labels, a fraction.
+    epochs: passes over it. learning_rate: at the start. batch_size: examples a step. augmentations: what images go
+    through (shift: up to two pixels, the batch together; flip: left and right, each by chance). distillation: how much
+    of the loss is the divergence from the scores of the model before the stage, instead of the labels, a fraction.
+    temperature: by which scores are divided for it.
     """
 
     epochs: int
     learning_rate: float = 0.0003
     batch_size: int = 64
+    augmentations: tuple[str, ...] = ("shift",)
     distillation: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self):
         require(self.epochs >= 1, "epochs", "be 1 or more", self.epochs)
         require_positive("learning_rate", self.learning_rate)
         require(self.batch_size >= 1, "batch_size", "be 1 or more", self.batch_size)
+        for name in self.augmentations:
+            require(name in AUGMENTATIONS, "augmentations", f"be of {', '.join(AUGMENTATIONS)}", name)
         require_fraction("distillation", self.distillation)
+        require_positive("temperature", self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -52,10 +53,10 @@ class ChargedTraining:
     def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
         self._book, self._folder = Ledger(account.ledger), Path(account.journals, run)
         self._policy, self.mechanism = account.policy, mechanism
-        self.charge = self._book.charge_of(span, run)
+        self.charge = self._book.charge_of(span, run, mechanism)
         if self.charge is None or not self._folder.exists():
+            self._discard()  # before the charge: an old journal must not be found under a new one
             self.charge, _ = self._book.reserve(span, run, mechanism, account.policy)
-            shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True, mode=0o700)
         self._journal = Journal(self._folder, save_seconds)
 
@@ -77,10 +78,17 @@ class ChargedTraining:
             with ScratchExamples(private, scratch_folder) as scratch:
                 train_privately(model, scratch, config, self.mechanism, self._journal, self._told(), held)
         except LockgateError:  # it cannot go on from here: what was executed is charged, another try starts anew
+            self._discard()
             self._book.settle(self.charge, self._journal.executed)
-            shutil.rmtree(self._folder)
             raise
         self._book.settle(self.charge, self._journal.executed)
+
+    def _discard(self) -> None:
+        """Removes the journal in one step, so that a kill leaves no part of it that counts fewer steps than were."""
+        if self._folder.exists():
+            aside = tempfile.mkdtemp(dir=self._folder.parent)
+            self._folder.rename(aside)
+            shutil.rmtree(aside)
 
     def _told(self):
         """Tells step and ε about twenty times over the run."""

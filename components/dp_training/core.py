@@ -91,13 +91,10 @@ class _Training:
     def step(self, private: Indexed, sampled: np.ndarray, number: int) -> None:
         """One step on the sampled examples, of noise alone if there are none. number: of this step, from 1."""
         self._held.update((number - 1) / self._steps)
-        latents = self._held.enter()
-        try:
+        with self._held.projected():
             self._accumulate_all(private, sampled)
-        finally:
-            self._held.leave(latents)
         if not self._move(tf.constant(number, tf.int64)):
-            raise ModelError("private training must keep finite weights. Lower trainer.learning_rate")
+            raise ModelError("private training must keep finite weights. Lower its learning_rate")
 
     def _accumulate_all(self, private: Indexed, sampled: np.ndarray) -> None:
         pieces = -(-len(sampled) // self._config.physical_batch_size)
@@ -117,7 +114,7 @@ class _Training:
         self._accumulate(images[half * copies :], labels[half:])
 
     def state(self) -> list[np.ndarray]:
-        """Weights, optimizer state and averages: outputs of the mechanism, and nothing else."""
+        """Weights, optimizer state, averages and what weights are held to: the mechanism's outputs, and no more."""
         return [v.numpy() for v in self._variables()]
 
     def restore(self, state: list[np.ndarray]) -> None:
@@ -132,7 +129,7 @@ class _Training:
                 variable.assign(average)
 
     def _variables(self) -> list[tf.Variable]:
-        return [*self._model.trainable_variables, *self._optimizer.variables(), *self._averages]
+        return [*self._model.trainable_variables, *self._optimizer.variables(), *self._averages, *self._held.variables]
 
     def _add_clipped(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Adds one physical batch's clipped gradients to the sums if they are finite; returns whether, a bool."""

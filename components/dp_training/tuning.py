@@ -4,10 +4,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from components.common.compressed import Tune
+from components.common.compressed import Tune, load_compressed
+from components.common.errors import GateError
 from components.common.examples import iterate_split, read_split
 from components.common.public_training import fit_public
-from components.common.settings import to_json
+from components.common.settings import from_json, to_json
 from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
 from components.dp_training.charged import Account, ChargedTraining, mechanism_for, run_key
 from components.dp_training.config import TrainerConfig
@@ -30,19 +31,24 @@ class Tuning:
     statement: Statement
 
 
-def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, account: Account) -> Tuning:
+def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, account: str) -> Tuning:
     """The fine-tuning of a stage.
 
     Args:
         stage: its settings. model, examples: the artifacts that came in. made: the artifact to fill.
-        data: the images. account: what a private read is charged to.
+        data: the images. account: what a private read is charged to, an `Account` as JSON; else not looked at.
+
+    Raises:
+        GateError: the model has no statement, or one of another span than it would be trained on.
     """
     tuning = Tuning(tune=None, statement=load_statement(model.uri))
     if stage.public:
         tuning.tune = _publicly(stage.public, examples, data)
     if stage.private:
-        run = run_key("tuning", to_json(stage), to_json(data), model.uri, fingerprint_of(examples))
-        tuning.tune = _privately(tuning, stage.private, run, examples, scratch_folder(made.uri), data, account)
+        charged_to, scratch = from_json(Account, account), scratch_folder(made.uri)
+        came_in = load_compressed(model.uri).fingerprint()  # another model may come to lie at the same uri
+        parts = to_json(stage), to_json(data), str(charged_to.population), came_in, fingerprint_of(examples)
+        tuning.tune = _privately(tuning, stage.private, run_key("tuning", *parts), examples, scratch, data, charged_to)
     return tuning
 
 
@@ -57,9 +63,7 @@ def fingerprint_of(examples) -> str:
 
 
 def _publicly(settings: PublicTuning, examples, data: DataConfig) -> Tune:
-    return lambda model, held: fit_public(
-        model, read_split(examples.uri, "public", data.image_shape), settings, held
-    )
+    return lambda model, held: fit_public(model, read_split(examples.uri, "public", data.image_shape), settings, held)
 
 
 def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scratch: str, data, account) -> Tune:
@@ -70,8 +74,12 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         l2_norm_clip=settings.l2_norm_clip,
         learning_rate=settings.learning_rate,
         schedule="linear",
+        momentum=0.0,
     )
     delta, span = account.policy.delta, span_of(examples, data)
+    stated = tuning.statement.span
+    if stated != span:
+        raise GateError(f"a model must be trained further on the span of its statement, {stated}. Received: {span}")
 
     def tune(model, held) -> None:
         mechanism = mechanism_for(settings.epsilon, delta, trainer)

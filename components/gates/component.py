@@ -9,7 +9,7 @@ from components.common.errors import GateError
 from components.common.examples import read_split, scaled
 from components.common.models import load_model
 from components.common.settings import from_json
-from components.common.tflite import TFLiteModel, sizes
+from components.common.tflite import TFLiteModel, sha256, sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.example_gen.config import DataConfig
 from components.gates import measurement
@@ -17,6 +17,8 @@ from components.gates.config import GatesConfig
 from components.gates.core import Measurement, judge
 from components.privacy.config import PrivacyConfig
 from components.privacy.statement import load_statement
+from components.shipped.description import broken_promises
+from components.shipped.latency import latency
 
 
 @component
@@ -39,11 +41,11 @@ def CompressionGate(
     )
     facts = json.loads(Path(variant.uri, "variant.json").read_text())
     content = Path(variant.uri, "model.tflite").read_bytes()
-    if sizes(content)["sha256"] != facts["sha256"]:
+    if sha256(content) != facts["sha256"]:
         raise GateError(f"the variant {facts['recipe']} must be the file that its recipe made: its sha256 differs")
     said = blessing.has_custom_property("blessed")
     evaluator = blessing.get_int_custom_property("blessed") == 1 if said else None
-    measured, shown = _measured(parent.uri, content, {}, examples.uri, data_config)
+    measured, shown = _measured(parent.uri, content, facts, examples.uri, data_config)
     measured = dataclasses.replace(measured, evaluator=evaluator, epsilon=load_statement(variant.uri).epsilon)
     answer, checks = judge(measured, gates, competitors, policy.budget_epsilon)
     result = {"verdict": answer, "checks": [dataclasses.asdict(c) for c in checks], **facts, **shown}
@@ -52,7 +54,7 @@ def CompressionGate(
         verdict.set_string_custom_property(key, result[key])
 
 
-def _measured(parent_uri, content, promised, examples_uri, data) -> tuple[Measurement, dict]:
+def _measured(parent_uri, content, facts, examples_uri, data) -> tuple[Measurement, dict]:
     """The measurement, and the figures that the report shows beside the verdict."""
     holdout = read_split(examples_uri, "holdout", data.image_shape)
     images = scaled(holdout.images)
@@ -60,22 +62,21 @@ def _measured(parent_uri, content, promised, examples_uri, data) -> tuple[Measur
     parent_content = Path(parent_uri, "model.tflite").read_bytes()
     float_model, variant = TFLiteModel(parent_content), TFLiteModel(content)
     parent_classes, classes = measurement.predictions(scores), measurement.predictions(variant.scores(images))
-    parent_us, variant_us = measurement.latencies(float_model, variant, holdout)
+    timed = latency(float_model, variant, images[0])
     overall = measurement.paired(holdout.labels, parent_classes, classes)
     measured = Measurement(
         overall=overall,
         classes=measurement.by_class(holdout, parent_classes, classes, data.classes),
         bytes=len(content),
-        latency_ratio=variant_us / parent_us,
-        promised=promised,
+        latency_ratio=timed.ratio.median,
+        broken=tuple(broken_promises(facts, content)),
         evaluator=None,
         epsilon=None,
-        **measurement.structure(variant),
     )
-    return measured, _shown(measured, holdout, parent_classes, classes, (parent_us, variant_us), parent_content)
+    return measured, _shown(measured, holdout, parent_classes, classes, timed, parent_content)
 
 
-def _shown(measured, holdout, parent_classes, classes, latencies, parent_content) -> dict:
+def _shown(measured, holdout, parent_classes, classes, timed, parent_content) -> dict:
     def table(found):
         return measurement.confusion(holdout.labels[found >= 0], found[found >= 0], len(measured.classes)).tolist()
 
@@ -83,11 +84,12 @@ def _shown(measured, holdout, parent_classes, classes, latencies, parent_content
         "measurement": dataclasses.asdict(measured),
         "accuracy": measured.overall.variant_accuracy,
         "drop": measured.overall.drop,
-        "latency_us": latencies[1],
+        "latency_us": timed.variant.median,
+        "latency": dataclasses.asdict(timed),
         "confusion": table(classes),
         "parent": {
             "accuracy": measured.overall.parent_accuracy,
-            "latency_us": latencies[0],
+            "latency_us": timed.parent.median,
             "confusion": table(parent_classes),
             **sizes(parent_content),
         },

@@ -12,7 +12,6 @@ from components.gates.config import GatesConfig
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 _MIN_SLICE = 100
 _SLICE_ALPHA = 0.05
-_SPARSITY_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +49,8 @@ class Measurement:
     """What was observed of one variant on `holdout`.
 
     overall, classes: accuracy, paired with the parent's. bytes: of the `.tflite`. latency_ratio: median latency over
-    the parent's. sparsity: smallest fraction of zeros in any weight tensor of the file; clusters: largest number of
-    distinct values in one; int8: whether all of them are stored as int8. promised: what the recipe owes
-    (`sparsity`, `clusters`, `int8`). evaluator: whether TFMA's Evaluator blessed the parent, None if it did not say.
+    the parent's. broken: what the recipe's stages promised of the file and the file does not hold, a sentence each.
+    evaluator: whether TFMA's Evaluator blessed the parent, None if it did not say.
     epsilon: of the parent's statement, None without one.
     """
 
@@ -60,10 +58,7 @@ class Measurement:
     classes: dict[str, Paired]
     bytes: int
     latency_ratio: float
-    sparsity: float
-    clusters: int
-    int8: bool
-    promised: dict[str, float | int | bool]
+    broken: tuple[str, ...]
     evaluator: bool | None
     epsilon: float | None
 
@@ -96,7 +91,7 @@ def judge(measured: Measurement, config: GatesConfig, competitors: int, max_epsi
         _at_least("floor", "accuracy", measured.overall.variant_accuracy, config.min_accuracy),
         _at_most("size", "size in bytes", measured.bytes, config.max_bytes),
         _at_most("latency", "latency over the parent's", measured.latency_ratio, config.max_latency_ratio),
-        _structure(measured),
+        _structure(measured.broken),
         _evaluator(measured.evaluator),
         _privacy(measured.epsilon, max_epsilon),
     ]
@@ -179,18 +174,9 @@ def _at_most(gate: str, what: str, value: float, ceiling: float) -> Check:
     return Check(gate, PASS if good else FAIL, f"{gate}_{'within' if good else 'above'}_limit", sentence)
 
 
-def _structure(measured: Measurement) -> Check:
-    broken = []
-    if measured.sparsity < measured.promised.get("sparsity", 0.0) - _SPARSITY_TOLERANCE:
-        zeros, promised = 100 * measured.sparsity, 100 * measured.promised["sparsity"]
-        broken.append(f"a weight tensor holds {zeros:.1f} % zeros, promised were {promised:g}")
-    if measured.clusters > measured.promised.get("clusters", math.inf):
-        promised = measured.promised["clusters"]
-        broken.append(f"a weight tensor holds {measured.clusters} distinct values, promised were {promised}")
-    if measured.promised.get("int8") and not measured.int8:
-        broken.append("a weight tensor is not int8")
+def _structure(broken: tuple[str, ...]) -> Check:
     if broken:
-        return Check("structure", FAIL, "promise_broken", f"In the file {'; '.join(broken)}.")
+        return Check("structure", FAIL, "promise_broken", f"A promise is not kept: {'; '.join(broken)}.")
     return Check("structure", PASS, "promise_kept", "The file holds what the recipe promised.")
 
 

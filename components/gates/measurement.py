@@ -2,11 +2,8 @@
 
 import numpy as np
 
-from components.common.examples import Split, scaled
-from components.common.tflite import TFLiteModel
+from components.common.examples import Split
 from components.gates.core import Paired
-
-_ROUNDS, _RUNS = 10, 20
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
@@ -37,23 +34,3 @@ def by_class(holdout: Split, parent: np.ndarray, variant: np.ndarray, names: tup
         chosen = holdout.labels == label
         found[name] = paired(holdout.labels[chosen], parent[chosen], variant[chosen])
     return found
-
-
-def latencies(parent: TFLiteModel, variant: TFLiteModel, holdout: Split) -> tuple[float, float]:
-    """Median latency of one invocation on one thread, in microseconds, of parent and variant, measured in turns."""
-    image = scaled(holdout.images[:1])[0]
-    taken: tuple[list, list] = ([], [])
-    for _ in range(_ROUNDS):
-        for model, times in zip((parent, variant), taken, strict=True):
-            times.append(model.latencies(image, _RUNS))
-    return float(np.median(taken[0])), float(np.median(taken[1]))
-
-
-def structure(variant: TFLiteModel) -> dict[str, float | int | bool]:
-    """What the weights in the file are: the smallest sparsity, the largest number of distinct values, int8 or not."""
-    constants = variant.constants()
-    return {
-        "sparsity": min((c.sparsity() for c in constants), default=0.0),
-        "clusters": max((c.distinct() for c in constants), default=0),
-        "int8": bool(constants) and all(c.values.dtype == np.int8 for c in constants),
-    }

@@ -7,7 +7,7 @@ from pathlib import Path
 from components.common.artifacts import Selection
 from components.common.errors import GateError
 from components.common.settings import from_json
-from components.common.tflite import sizes
+from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.charged import Account
 from components.gates.core import PASS
@@ -30,7 +30,7 @@ def Pusher(
         return
     content = Path(selection.uri, "model.tflite").read_bytes()
     verdict = json.loads(Path(selection.uri, "verdict.json").read_text())
-    if verdict["verdict"] != PASS or verdict["sha256"] != sizes(content)["sha256"]:
+    if verdict["verdict"] != PASS or verdict["sha256"] != sha256(content):
         received = f"{verdict['verdict']} for {verdict['sha256']}"
         raise GateError(f"a push must have a passing verdict on the same file. Received: {received}")
     statement = _restated(load_statement(selection.uri), from_json(Account, account))
@@ -50,11 +50,11 @@ def Pusher(
 def _restated(statement: Statement, account: Account) -> Statement:
     """The statement with the ε of everything that was charged to the span until now: the choice among variants depends
     on all of them, those that were trained further included."""
-    now = Ledger(account.ledger).epsilon(statement.span, statement.delta)
-    if now > account.policy.budget_epsilon:
-        allowed, span = account.policy.budget_epsilon, statement.span
-        raise GateError(f"a pushed model's ε must be at most {allowed:g}. The ledger says {now:.3f} of {span}")
-    return dataclasses.replace(statement, epsilon=max(statement.epsilon, now))
+    now = max(statement.epsilon, Ledger(account.ledger).epsilon(statement.span, statement.delta))
+    allowed = account.policy.budget_epsilon
+    if now > allowed:
+        raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {statement.span}")
+    return dataclasses.replace(statement, epsilon=now)
 
 
 def _manifest(verdict: dict, statement: Statement) -> dict:

@@ -14,7 +14,7 @@ _VERSIONS, _CURRENT = "versions", "current"
 
 def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
     """Puts a new version in place: written aside, flushed to disk, then renamed, so that a reader sees the old version
-    or the new one, whole. If the current version has the same `model.tflite`, nothing changes.
+    or the new one, whole. If the current version has the same files, nothing changes.
 
     Args:
         folder: the serving folder; made if it is missing.
@@ -26,7 +26,7 @@ def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
     versions = folder / _VERSIONS
     versions.mkdir(parents=True, exist_ok=True)
     current = served(folder)
-    if current and (current[1]).read_bytes() == files["model.tflite"]:
+    if current and all(_holds(current[1].with_name(name), content) for name, content in files.items()):
         return current
     for leftover in versions.glob(".writing-*"):
         shutil.rmtree(leftover)
@@ -54,6 +54,10 @@ def served(folder: Path) -> tuple[int, Path] | None:
     number = int(Path(os.readlink(link)).name)
     model = folder / _VERSIONS / str(number) / "model.tflite"
     return (number, model) if model.is_file() else None
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def _write_durably(path: Path, content: bytes) -> None:

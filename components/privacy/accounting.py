@@ -6,6 +6,7 @@ and Zhang 2019, arXiv:1908.10530), because it composes runs whose parameters wer
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -61,6 +62,7 @@ def epsilon_of(mechanisms: Iterable[Mechanism], delta: float, accountant: str = 
     return float(book.get_epsilon(delta))
 
 
+@functools.cache
 def noise_multiplier_for(
     epsilon: float, delta: float, sampling_probability: float, steps: int, accountant: str = "RDP"
 ) -> float:
@@ -81,8 +83,8 @@ def noise_multiplier_for(
     low, high = _NOISE_RANGE
     if cost(high) > epsilon:
         raise ConfigError(
-            f"`privacy.epsilon` must be reachable: {steps} steps cost at least {cost(high):.3g} at "
-            f"delta={number(delta)}. Received: privacy.epsilon={epsilon!r}"
+            f"`epsilon` must be reachable: {steps} steps cost at least {cost(high):.3g} at "
+            f"delta={number(delta)}. Received: epsilon={epsilon!r}"
         )
     while high - low > 1e-4 * low:
         middle = (low * high) ** 0.5

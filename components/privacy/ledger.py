@@ -78,15 +78,16 @@ class Ledger:
                 raise BudgetError(
                     f"the budget of span {span} must hold the run: ε {already:.3f} of {policy.budget_epsilon:g} is "
                     f"spent and this run would make it {together:.3f} (δ = {number(policy.delta)}). Nothing private "
-                    "was read. Lower privacy.epsilon, or raise privacy.budget_epsilon if its owner agrees"
+                    "was read. Lower its epsilon, or raise privacy.budget_epsilon if its owner agrees"
                 )
             values = dict(span=span, run=run, settled=False, made=_now(), **_columns(mechanism))
             return connection.execute(_charges.insert().values(values)).inserted_primary_key[0], together
 
-    def charge_of(self, span: str, run: str) -> int | None:
-        """The id of the newest charge of a run on a span, None if there is none."""
-        mine = [c.id for c in self.charges(span) if c.run == run]
-        return mine[-1] if mine else None
+    def charge_of(self, span: str, run: str, mechanism: Mechanism) -> int | None:
+        """The id of a run's newest charge on a span if it covers the whole mechanism: one that was settled with fewer
+        steps, because the run failed, covers no others. Else None."""
+        mine = [c for c in self.charges(span) if c.run == run]
+        return mine[-1].id if mine and mine[-1].mechanism == mechanism else None
 
     def settle(self, charge: int, executed_steps: int) -> None:
         """Closes a reservation with the number of steps that were executed, at most those reserved."""

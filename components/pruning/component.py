@@ -3,7 +3,6 @@
 from components.common.compressed import load_compressed
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import Account
 from components.dp_training.tuning import tuning_of
 from components.example_gen.config import DataConfig
 from components.pruning.config import PruneConfig
@@ -21,6 +20,6 @@ def Pruner(
 ) -> None:
     """Prunes `model`; reads the split that `config` names to fine-tune, or none."""
     stage = from_json(PruneConfig, config)
-    tuning = tuning_of(stage, model, examples, pruned, from_json(DataConfig, data), from_json(Account, account))
+    tuning = tuning_of(stage, model, examples, pruned, from_json(DataConfig, data), account)
     prune(load_compressed(model.uri), stage, tuning.tune).save(pruned.uri)
     tuning.statement.save(pruned.uri)

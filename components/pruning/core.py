@@ -8,8 +8,10 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule i
 from components.common.compressed import Compressed, Promise, Tune, held
 from components.common.errors import ModelError
 from components.common.kernels import Kernel, copy_of, kernels
+from components.common.projections import Projection
 from components.pruning.config import PruneConfig
 
+_DENSE = "nothing of it was to be pruned, or it has too few input channels for the pattern"
 _TICKS = 1000  # in which TFMOT's schedules count a stage's progress
 
 
@@ -37,16 +39,19 @@ def prune(made: Compressed, config: PruneConfig, tune: Tune | None) -> Compresse
     if tune is not None:
         tune(model, holding)
     holding.settle()
-    promises = {name: Promise(sparsity=mask.sparsity) for name, mask in masks.items()}
-    return made.after("prune", model, {**made.promises, **promises})
+    promises = {name: Promise(sparsity=mask.sparsity) for name, mask in masks.items() if mask.sparsity}
+    dense = {name: _DENSE for name in found if name not in promises}
+    return made.after("prune", model, {**made.promises, **promises}, dense)
 
 
-class Zeros:
-    """Holds the smallest weights of a kernel at zero; which ones and how many follows the schedule until it ends."""
+class Zeros(Projection):
+    """Holds the smallest weights of a kernel at zero; how many follows the schedule, and what is zero stays zero."""
 
     def __init__(self, kernel: Kernel, sparsity: float, config: PruneConfig):
-        self._config, self._transposed, self._ended = config, kernel.transposed, False
+        self._config, self._transposed = config, kernel.transposed
         self._mask = tf.Variable(tf.ones_like(kernel.variable), trainable=False)
+        self._ended = tf.Variable(False, trainable=False)
+        self.variables = (self._mask, self._ended)
         self._end = max(1, round(_TICKS * config.ramp))
         if config.schedule == "polynomial":
             self._schedule = PolynomialDecay(0.0, sparsity, begin_step=0, end_step=self._end)
@@ -59,15 +64,18 @@ class Zeros:
         return float(np.mean(self._mask.numpy() == 0))
 
     def update(self, latent: np.ndarray, progress: float) -> None:
-        """Chooses the smallest weights anew, until the schedule has ended."""
+        """Chooses more of the smallest weights, until the schedule has ended."""
         if self._ended:
             return
         tick = round(_TICKS * progress)
-        self._mask.assign(self._chosen(latent, self._schedule(tf.constant(tick))[1]))
-        self._ended = tick >= self._end
+        self._mask.assign(self._chosen(latent * self._mask.numpy(), self._schedule(tf.constant(tick))[1]))
+        self._ended.assign(tick >= self._end)
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         return latent * self._mask
+
+    def passed(self, gradient: tf.Tensor) -> tf.Tensor:
+        return gradient * self._mask
 
     def _chosen(self, latent: np.ndarray, sparsity: tf.Tensor) -> np.ndarray:
         """TFMOT's mask for a kernel, which it is shown in a shape that its patterns are defined for."""

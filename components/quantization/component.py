@@ -7,13 +7,13 @@ from components.common.artifacts import Variant
 from components.common.compressed import load_compressed
 from components.common.examples import read_split, scaled
 from components.common.settings import from_json
-from components.common.tflite import sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import Account
 from components.dp_training.tuning import tuning_of
 from components.example_gen.config import DataConfig
 from components.quantization.config import CALIBRATED, QuantizeConfig
 from components.quantization.core import quantize
+from components.shipped.agreement import agreement
+from components.shipped.description import described
 
 
 @component
@@ -28,14 +28,12 @@ def Quantizer(
 ) -> None:
     """Converts `model`, calibrated on `public`, and trained for it where `config` says so."""
     stage, data_config = from_json(QuantizeConfig, config), from_json(DataConfig, data)
-    calibration = None
-    if stage.mode in CALIBRATED:
-        public = read_split(examples.uri, "public", data_config.image_shape, stage.calibration_examples)
-        calibration = scaled(public.images)
-    tuning = tuning_of(stage, model, examples, variant, data_config, from_json(Account, account))
+    public = scaled(read_split(examples.uri, "public", data_config.image_shape, stage.calibration_examples).images)
+    calibration = public if stage.mode in CALIBRATED else None
+    tuning = tuning_of(stage, model, examples, variant, data_config, account)
     made, content = quantize(load_compressed(model.uri), stage, calibration, tuning.tune)
+    facts = {**described(recipe, stage.mode, made, content), **agreement(made.model, content, [public])}
     Path(variant.uri, "model.tflite").write_bytes(content)
-    facts = {"recipe": recipe, **sizes(content)}
     Path(variant.uri, "variant.json").write_text(json.dumps(facts, indent=2))
     tuning.statement.save(variant.uri)
     variant.set_string_custom_property("recipe", recipe)

@@ -14,6 +14,7 @@ from components.common.legacy_keras import keras
 from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
+from components.quantization.resizable import resizable
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
@@ -37,26 +38,33 @@ def quantize(made: Compressed, config: QuantizeConfig, calibration: Any, tune: T
     Raises:
         ModelError: see `convert`.
     """
-    model = made.model
+    model, per_channel = made.model, config.per_channel and not _is_misread(made, config)
     if tune is not None:
         model = copy_of(model)
-        holding = held(model, made.promises, _grids(model, config))
+        holding = held(model, made.promises, _grids(model, config.mode, per_channel))
         rounding = calibration is not None and config.mode == "int8" and config.private is None
         with quantized_activations(model, calibration) if rounding else contextlib.nullcontext():
             tune(model, holding)
         holding.settle()
-    content = convert(model, config.mode, calibration, per_channel=config.per_channel)
+    content = convert(model, config.mode, calibration, per_channel=per_channel)
     return made.after("quantize", model, made.promises), content
 
 
-def _grids(model: keras.Model, config: QuantizeConfig) -> dict[str, list[Int8Grid]]:
+def _is_misread(made: Compressed, config: QuantizeConfig) -> bool:
+    """Whether TFLite would compute the file wrongly: in mode dynamic its convolution takes the path of one scale where
+    all channels happen to have the same one, as those of a clustered kernel do, but rounds activations for the other
+    path (`EvalHybridPerChannel` in its conv.cc)."""
+    return config.mode == "dynamic" and any(promise.clusters for promise in made.promises.values())
+
+
+def _grids(model: keras.Model, mode: str, per_channel: bool) -> dict[str, list[Int8Grid]]:
     """What the converter stores of each kernel: one scale of a Dense one, small ones in floating point if dynamic."""
     grids = {}
     for name, kernel in kernels(model).items():
         shape = kernel.variable.shape
-        if config.mode == "dynamic" and shape.num_elements() < _SMALL:
+        if mode == "dynamic" and shape.num_elements() < _SMALL:
             continue
-        scaled = config.per_channel and not isinstance(kernel.layer, keras.layers.Dense)
+        scaled = per_channel and not isinstance(kernel.layer, keras.layers.Dense)
         grids[name] = [Int8Grid(len(shape), kernel.channel_axis if scaled else None)]
     return grids
 
@@ -79,7 +87,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
             model's inputs, the converter refuses, or it left a tensor in floating point where integers were asked for.
     """
     require_finite(model)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(resizable(model))
     converter._experimental_disable_per_channel = not per_channel
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # TF 2.16 knows no other way
     if mode != "float32":
@@ -87,7 +95,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if mode in CALIBRATED:
-        _use_integers(converter, mode, _calibration_for(model, mode, calibration))
+        _use_integers(converter, mode, model.input_names, _calibration_for(model, mode, calibration))
     try:
         content = converter.convert()
     except (ValueError, RuntimeError, ConverterError) as error:
@@ -102,18 +110,17 @@ def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np
     arrays = [] if calibration is None else [np.asarray(a, np.float32) for a in tf.nest.flatten(calibration)]
     if not arrays or not all(len(a) for a in arrays):
         raise ModelError(f"{mode} must be calibrated on at least one public example. Received: none")
-    wanted = [tuple(i.shape[1:]) for i in model.inputs]
-    given = [a.shape[1:] for a in arrays]
-    if given != wanted:
-        raise ModelError(f"calibration must have the shapes of the model's inputs, {wanted}. Received: {given}")
+    wanted, given = [tuple(i.shape) for i in model.inputs], [a.shape for a in arrays]
+    if [g[1:] for g in given] != [w[1:] for w in wanted] or len({len(a) for a in arrays}) > 1:
+        raise ModelError(f"calibration must fit the inputs {wanted} of model {model.name}. Received: {given}")
     if not all(np.all(np.isfinite(a)) for a in arrays):
         raise ModelError("calibration must be finite. Received: NaN or infinity")
     return arrays
 
 
-def _use_integers(converter: tf.lite.TFLiteConverter, mode: str, arrays: list[np.ndarray]) -> None:
-    int8 = mode == "int8"
-    converter.representative_dataset = lambda: ([a[i : i + 1] for a in arrays] for i in range(len(arrays[0])))
+def _use_integers(converter: tf.lite.TFLiteConverter, mode: str, names: list[str], arrays: list[np.ndarray]) -> None:
+    int8, named = mode == "int8", list(zip(names, arrays, strict=True))  # TFLite has an order of its own
+    converter.representative_dataset = lambda: ({n: a[i : i + 1] for n, a in named} for i in range(len(arrays[0])))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8 if int8 else _INT16X8]
     converter.inference_input_type = converter.inference_output_type = tf.int8 if int8 else tf.int16
 

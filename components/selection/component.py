@@ -7,7 +7,7 @@ from pathlib import Path
 from components.common.artifacts import Selection, Variant, Verdict
 from components.common.errors import GateError
 from components.common.settings import from_json
-from components.common.tflite import sizes
+from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component
 from components.selection.config import SelectionConfig
 from components.selection.core import select
@@ -37,7 +37,7 @@ def Selector(
 def _variant_of(variants: list, chosen: dict) -> Variant:
     """The variant that the verdict was passed on, found by its hash."""
     for variant in variants:
-        if sizes(Path(variant.uri, "model.tflite").read_bytes())["sha256"] == chosen["sha256"]:
+        if sha256(Path(variant.uri, "model.tflite").read_bytes()) == chosen["sha256"]:
             return variant
     recipe, wanted = chosen["recipe"], chosen["sha256"]
     raise GateError(f"the variant {recipe} must be the file that was judged. No file has sha256 {wanted}")

@@ -1,136 +1,232 @@
-"""What every stage owes, whichever it is: a stage passes by being listed here, and none may be missing."""
+"""What every stage owes, on every model: a case passes by being listed here, and no stage may be missing."""
 
-from collections.abc import Callable
+import dataclasses
+import subprocess
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.clustering.config import ClusterConfig
 from components.clustering.core import cluster
+from components.common.compressed import Compressed, load_compressed
 from components.common.errors import ModelError
-from components.common.examples import scaled
+from components.common.kernels import kernels
 from components.common.legacy_keras import keras
+from components.common.public_training import fit
 from components.common.tflite import TFLiteModel
-from components.gates.measurement import structure
+from components.common.tuning import PublicTuning
 from components.pruning.config import PruneConfig
 from components.pruning.core import prune
-from components.quantization.core import convert
+from components.quantization.config import CALIBRATED, QuantizeConfig
+from components.quantization.core import quantize
+from components.shipped.agreement import agreement
+from components.shipped.description import broken_promises, described
 from pipeline.config import STAGES
+from tests.components.zoo import make, parameters, public_inputs
 
-TUNED = {"epochs": 2, "learning_rate": 0.01}
+ROOT = Path(__file__).parents[2]
+TUNED = PublicTuning(epochs=1, learning_rate=0.001, distillation=0.5)
+INT8 = QuantizeConfig()
 
 
-def _int8(model, public):
-    return convert(model, "int8", scaled(public.images))
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Case:
-    """One stage at one setting. apply: from a model and the public split to a model, or to the `.tflite`; kept: whether
-    what `structure` reads in the file that ships is what the stage promised."""
+    """A recipe that ends in a file. stages: configs in turn, the last one of quantization."""
 
-    stage: str
-    apply: Callable
-    kept: Callable[[dict], bool]
+    stages: tuple
 
 
-def _prune(**settings):
-    config = PruneConfig(sparsity=0.7, **settings)
-    return lambda model, public: prune(model, config, public if config.epochs else None)[0]
-
-
-def _cluster(**settings):
-    config = ClusterConfig(clusters=6, **settings)
-    return lambda model, public: cluster(model, config, public if config.epochs else None)[0]
-
-
-def _sparse(found: dict) -> bool:
-    return found["sparsity"] >= 0.69
-
-
-def _few(found: dict) -> bool:
-    return 2 <= found["clusters"] <= 6
-
-
+PRUNE, CLUSTER = PruneConfig(sparsity=0.6), ClusterConfig(clusters=6)
 CASES = {
-    "prune": Case(stage="prune", apply=_prune(), kept=_sparse),
-    "prune, fine-tuned": Case(stage="prune", apply=_prune(**TUNED), kept=_sparse),
-    "cluster": Case(stage="cluster", apply=_cluster(), kept=_few),
-    "cluster, fine-tuned": Case(stage="cluster", apply=_cluster(**TUNED), kept=_few),
-    "quantize": Case(stage="quantize", apply=_int8, kept=lambda found: found["int8"]),
+    "prune": Case((PRUNE, INT8)),
+    "prune, fine-tuned": Case((PruneConfig(sparsity=0.6, public=TUNED), INT8)),
+    "prune 2:4": Case((PruneConfig(sparsity=0.5, pattern="2:4"), INT8)),
+    "prune blocks": Case((PruneConfig(sparsity=0.5, block=(4, 1)), INT8)),
+    "cluster": Case((CLUSTER, INT8)),
+    "cluster, fine-tuned": Case((ClusterConfig(clusters=6, public=TUNED), INT8)),
+    "cluster by channel": Case((ClusterConfig(clusters=6, per_channel=True, centroids="linear"), INT8)),
+    "float32": Case((QuantizeConfig(mode="float32"),)),
+    "float16": Case((CLUSTER, QuantizeConfig(mode="float16"))),
+    "dynamic": Case((CLUSTER, QuantizeConfig(mode="dynamic", public=TUNED))),
+    "int8": Case((INT8,)),
+    "int16x8": Case((PRUNE, QuantizeConfig(mode="int16x8"))),
+    "trained for int8": Case((QuantizeConfig(public=TUNED),)),
+    "all of it": Case((PRUNE, ClusterConfig(clusters=6, public=TUNED), QuantizeConfig(public=TUNED))),
+    "in one scale": Case((PRUNE, CLUSTER, QuantizeConfig(per_channel=False, public=TUNED))),
 }
-FLOAT = {name: case for name, case in CASES.items() if case.stage != "quantize"}
+STAGE_OF = {PruneConfig: "prune", ClusterConfig: "cluster", QuantizeConfig: "quantize"}
 
 
 def test_every_stage_is_listed():
-    assert {case.stage for case in CASES.values()} == set(STAGES)
+    assert {STAGE_OF[type(stage)] for case in CASES.values() for stage in case.stages} == set(STAGES)
     nodes = list(Path(__file__).parents[2].glob("components/*/component.py"))
-    take_a_model = {node.parent.name for node in nodes if "    model: InputArtifact" in node.read_text()}
-    assert len(STAGES) == len(take_a_model) == 3, take_a_model
+    change_a_model = {n.parent.name for n in nodes if "tuning_of(" in n.read_text()}
+    assert len(STAGES) == len(change_a_model) == 3, change_a_model
 
 
-@pytest.fixture(scope="module")
-def model(make_model):
-    return make_model()
+def run(case: Case, model: keras.Model, inputs: list[np.ndarray]) -> tuple[Compressed, bytes]:
+    """Runs a case; labels are what the model says."""
+    scores = tf.nest.flatten(model(inputs, training=False))
+    labels = tuple(np.argmax(s, axis=1) for s in scores)
+
+    def tune(made, held):
+        packed = tuple(inputs) if len(inputs) > 1 else inputs[0]
+        fit(made, packed, labels if len(labels) > 1 else labels[0], TUNED, held)
+
+    made, content = Compressed(model=model), b""
+    for stage in case.stages:
+        tuned = tune if stage.public else None
+        if isinstance(stage, PruneConfig):
+            made = prune(made, stage, tuned)
+        elif isinstance(stage, ClusterConfig):
+            made = cluster(made, stage, tuned)
+        else:
+            made, content = quantize(made, stage, inputs if stage.mode in CALIBRATED else None, tuned)
+    return made, content
 
 
-@pytest.fixture(scope="module")
-def shipped(model, public):
-    """What each case makes of one model, the file that ships of each, and the weights before and after."""
+@cache
+def shipped(name: str) -> tuple:
+    """A model of the zoo, its inputs, its weights before, and what each case makes of it."""
+    keras.utils.set_random_seed(2)
+    model = make(name)
+    inputs = public_inputs(model, 64)
     before = [w.copy() for w in model.get_weights()]
-    made = {name: case.apply(model, public) for name, case in CASES.items()}
-    files = {name: found if isinstance(found, bytes) else _int8(found, public) for name, found in made.items()}
-    return made, files, before, model.get_weights()
+    return model, inputs, before, {case: run(CASES[case], model, inputs) for case in CASES}
 
 
-@pytest.fixture(scope="module")
-def untouched(model):
-    """What the model's weights are before any stage."""
-    return structure(TFLiteModel(convert(model, "float32")))
-
-
-def test_the_input_model_is_unchanged(shipped):
-    _, _, before, after = shipped
-    for now, then in zip(after, before, strict=True):
+@pytest.mark.parametrize("name", parameters())
+def test_the_file_keeps_every_promise_and_agrees_with_the_model_that_it_came_from(name):
+    model, inputs, before, made = shipped(name)
+    assert len(made) == len(CASES)
+    for case, (compressed, content) in made.items():
+        mode = CASES[case].stages[-1].mode
+        said = described(case, mode, compressed, content)
+        assert [k["layer"] for k in said["layers"]] == list(kernels(model)), case
+        assert broken_promises(said, content) == [], case
+        assert agreement(compressed.model, content, inputs)["agreement"] > 0.85, case
+    for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_scores_of_the_file_that_ships_are_finite_and_tell_images_apart(shipped, public, name):
-    scores = TFLiteModel(shipped[1][name]).scores(scaled(public.images))
-    assert scores.shape == (90, 3) and np.all(np.isfinite(scores))
-    assert len(np.unique(scores, axis=0)) > 3
+@pytest.mark.parametrize("name", parameters())
+def test_what_was_promised_is_what_was_asked_for(name):
+    _, _, _, made = shipped(name)
+    for case, (compressed, _) in made.items():
+        asked = {type(s): s for s in CASES[case].stages}
+        for layer, promise in compressed.promises.items():
+            size = kernels(compressed.model)[layer].variable.shape.num_elements()
+            if PruneConfig in asked and asked[PruneConfig].block == (1, 1) and asked[PruneConfig].pattern != "2:4":
+                assert abs(promise.sparsity - 0.6) <= 1 / size
+            if ClusterConfig in asked:
+                assert (promise.clusters, promise.per_channel) == (6, asked[ClusterConfig].per_channel)
+        if PruneConfig in asked or ClusterConfig in asked:
+            told = {layer for reasons in compressed.skipped.values() for layer in reasons}
+            assert set(kernels(compressed.model)) <= set(compressed.promises) | told
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_promise_is_kept_in_the_file_that_ships(shipped, untouched, name):
-    assert CASES[name].kept(structure(TFLiteModel(shipped[1][name])))
-    assert not CASES[name].kept(untouched)  # so the line above can fail
+@pytest.mark.parametrize("name", parameters())
+def test_a_fresh_process_reads_model_promises_and_file_and_scores_the_same(name, tmp_path):
+    model, inputs, _, made = shipped(name)
+    np.savez(tmp_path / "inputs.npz", **dict(zip(model.input_names, inputs, strict=True)))
+    for index, (compressed, content) in enumerate(made.values()):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        compressed.save(str(folder))
+        (folder / "model.tflite").write_bytes(content)
+        assert load_compressed(str(folder)).promises == compressed.promises
+        scores = tf.nest.flatten(compressed.model(inputs, training=False))
+        found = TFLiteModel(content).outputs(dict(zip(model.input_names, inputs, strict=True)))
+        np.savez(folder / "expected.npz", *scores, *(found[key] for key in model.output_names))
+    subprocess.run([sys.executable, "-c", _RELOAD, str(tmp_path)], cwd=ROOT, check=True, timeout=600)
+    for index in range(len(made)):
+        folder = tmp_path / str(index)
+        with np.load(folder / "expected.npz") as expected, np.load(folder / "found.npz") as found:
+            assert len(found.files) == len(expected.files) == 2 * len(model.output_names)
+            for key in expected.files:
+                np.testing.assert_allclose(found[key], expected[key], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", CASES)
+_RELOAD = """
+import sys
+from pathlib import Path
+import numpy as np
+from components.common.compressed import load_compressed
+from components.common.tflite import TFLiteModel
+root = Path(sys.argv[1])
+with np.load(root / "inputs.npz") as stored:
+    inputs = dict(stored)
+for folder in (f for f in root.iterdir() if f.is_dir()):
+    model = load_compressed(str(folder)).model
+    scores = model([inputs[name] for name in model.input_names], training=False)
+    found = TFLiteModel((folder / "model.tflite").read_bytes()).outputs(inputs)
+    scores = scores if isinstance(scores, list) else [scores]
+    np.savez(folder / "found.npz", *scores, *(found[name] for name in model.output_names))
+"""
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
-def test_weights_that_are_not_finite_are_refused(make_model, public, name, bad):
-    broken = make_model()
-    weights = broken.get_weights()
+def test_weights_that_are_not_finite_are_refused(case, bad):
+    model = make("sequential")
+    weights = model.get_weights()
     weights[0][0, 0, 0, 0] = bad
-    broken.set_weights(weights)
-    with pytest.raises(ModelError, match="^model tiny must have finite weights. Received: NaN or infinity$"):
-        CASES[name].apply(broken, public)
+    model.set_weights(weights)
+    says = "^model sequential must have finite weights. Received: NaN or infinity in conv1$"
+    with pytest.raises(ModelError, match=says):
+        run(CASES[case], model, public_inputs(model, 16))
 
 
-@pytest.mark.parametrize("name", FLOAT)
-def test_a_model_with_no_layer_to_compress_is_refused(public, name):
+@pytest.mark.parametrize("case", CASES)
+def test_a_layer_of_zeros_a_single_weight_and_an_unknown_layer_pass_through(case):
+    layers = keras.layers
+    keras.utils.set_random_seed(4)
+    image = layers.Input((12, 12, 1), name="image")
+    x = layers.Conv2D(1, 1, use_bias=False, name="single")(image)
+    x = Tripled(name="unknown")(layers.Conv2D(8, 3, activation="relu", name="conv")(x))
+    zero = layers.Conv2D(8, 3, kernel_initializer="zeros", name="zero")(x)
+    x = layers.Add(name="add")([zero, layers.Conv2D(8, 3, name="other")(x)])
+    model = keras.Model(image, layers.Dense(3, name="logits")(layers.Flatten(name="flat")(x)), name="odd")
+    inputs = public_inputs(model, 32)
+    made, content = run(CASES[case], model, inputs)
+    said = described(case, CASES[case].stages[-1].mode, made, content)
+    tuned = any(stage.public for stage in CASES[case].stages)
+    assert tuned or {k["layer"]: k["sparsity"] for k in said["layers"]}["zero"] == 1.0
+    for reasons in said["skipped"].values():
+        assert reasons["single"].startswith("a single weight")
+        assert reasons["unknown"] == "no rule for layers of type Tripled"
+    assert np.all(np.isfinite(TFLiteModel(content).scores(inputs[0])))
+
+
+@keras.utils.register_keras_serializable("tests")
+class Tripled(keras.layers.Layer):
+    """A layer with a weight that no stage knows."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(name="factor", shape=(1,), initializer=keras.initializers.Constant(3.0))
+
+    def call(self, x):
+        return x * self.factor
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not isinstance(CASES[c].stages[0], QuantizeConfig)])
+def test_a_model_with_no_kernel_is_refused(case):
     layers = keras.layers
     bare = keras.Sequential([layers.Input((12, 12, 1)), layers.DepthwiseConv2D(3), layers.Flatten()], name="bare")
-    with pytest.raises(ModelError, match="^model bare must have a Conv2D or Dense layer to compress. Received: none$"):
-        CASES[name].apply(bare, public)
+    with pytest.raises(ModelError, match="^model bare must have a convolution or Dense layer to compress"):
+        run(CASES[case], bare, public_inputs(bare, 16))
 
 
-@pytest.mark.parametrize("name", FLOAT)
-def test_a_stage_returns_a_plain_model_of_the_same_layers(shipped, model, name):
-    made = shipped[0][name]
-    assert [type(layer) for layer in made.layers] == [type(layer) for layer in model.layers]
-    assert [w.shape for w in made.get_weights()] == [w.shape for w in model.get_weights()]
+def test_a_case_that_lied_would_be_found_out():
+    _, _, _, made = shipped("sequential")
+    compressed, content = made["prune"]
+    lying = dataclasses.replace(
+        compressed, promises={n: dataclasses.replace(p, sparsity=0.99) for n, p in compressed.promises.items()}
+    )
+    with pytest.raises(ModelError, match="^layer conv1 must hold 99.00 % zeros in the file"):
+        described("prune", "int8", lying, content)

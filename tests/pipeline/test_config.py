@@ -32,8 +32,35 @@ def test_overrides_take_toml_values_and_plain_strings():
         ("privacy.epsilon=inf", "`privacy.epsilon` must be a finite number"),
         ("recipes.bad=[]", "`recipes.bad` must be a list of at least one stage"),
         ('recipes.bad=[{stage="shrink"}]', "must be one of prune, cluster, quantize"),
-        ('recipes.bad=[{stage="prune", sparsity=0.5}]', "end with quantize"),
+        ('recipes.bad=[{stage="prune", sparsity=0.5}]', "end with quantize, which writes the .tflite"),
+        (
+            'recipes.bad=[{stage="cluster", clusters=8}, {stage="prune", sparsity=0.5}, {stage="quantize"}]',
+            "`recipes.bad` must prune before it clusters: pruning clustered weights drops whole centroids",
+        ),
+        ('recipes.bad=[{stage="quantize"}, {stage="quantize"}]', "`recipes.bad` must have each stage once"),
+        (
+            'recipes.bad=[{stage="quantize"}, {stage="prune", sparsity=0.5}, {stage="quantize"}]',
+            "`recipes.bad` must have each stage once",
+        ),
+        (
+            'recipes.bad=[{stage="quantize", mode="float16", public={epochs=1}}]',
+            "`recipes.bad[0].mode` must be one of int8, int16x8, dynamic to be trained for",
+        ),
+        (
+            'recipes.bad=[{stage="quantize", public={epochs=0}}]',
+            "`recipes.bad[0].public.epochs` must be 1 or more. Received: recipes.bad[0].public.epochs=0",
+        ),
         ('recipes.bad=[{stage="prune", sparsity=2}, {stage="quantize"}]', "`recipes.bad[0].sparsity` must be in"),
+        (
+            'recipes.bad=[{stage="quantize", public={epochs=1}, private={epsilon=1.0, steps=1, expected_batch_size=1, '
+            "l2_norm_clip=1.0, learning_rate=1.0}}]",
+            "a stage fine-tunes on one split",
+        ),
+        (
+            'recipes.bad=[{stage="quantize", private={epsilon=1.0, steps=1, expected_batch_size=18001, '
+            "l2_norm_clip=1.0, learning_rate=1.0}}]",
+            "`recipes.bad[0].private.expected_batch_size` must be at most population (18000)",
+        ),
         ('data.roles.holdout=""', "`data.roles.holdout` must name a split"),
         ('data.roles.public="span-{SPAN}/train/*.tfrecord"', "must name another split than"),
         ("nothing", "`--set` must be key=value"),

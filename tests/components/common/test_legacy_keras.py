@@ -19,7 +19,7 @@ def test_it_is_keras_2_and_a_second_import_adds_no_second_rule():
 def test_autograph_does_not_convert_what_tf_keras_defines():
     from tensorflow.python.autograph.impl import conversion
 
-    from components.common.layers import wrap_compressed
+    from components.common.kernels import copy_of
 
     assert conversion.is_allowlisted(keras.Model.train_step)
-    assert not conversion.is_allowlisted(wrap_compressed)
+    assert not conversion.is_allowlisted(copy_of)

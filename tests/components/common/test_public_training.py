@@ -1,56 +1,123 @@
-"""Training on the public split."""
+"""Training on the public split, free or held."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from components.common.examples import Split, scaled
+from components.common.errors import ConfigError
+from components.common.examples import scaled
+from components.common.kernels import kernels
 from components.common.legacy_keras import keras
-from components.common.public_training import _shifted, fit_public
+from components.common.projections import Centroids, FixedZeros, Held
+from components.common.public_training import _augmented, fit, fit_public
+from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
+
+L = keras.layers
 
 
-class Unreadable(Split):
-    """A split that nobody may look into."""
-
-    def __init__(self):
-        pass
-
-    def __getattribute__(self, name):
-        raise AssertionError(f"read {name}")
-
-
-def test_no_epochs_read_no_data_and_change_nothing(make_model):
-    model = make_model()
-    before = [w.copy() for w in model.get_weights()]
-    fit_public(model, Unreadable(), 0, 0.01)
-    for now, then in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(now, then)
-
-
-def test_it_learns_and_its_rate_ends_at_zero(make_model, public):
-    model = make_model()
+def loss_of(model, public) -> float:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    before = float(loss(public.labels, model(scaled(public.images))))
-    fit_public(model, public, 8, 0.01)
-    assert float(loss(public.labels, model(scaled(public.images)))) < 0.7 * before
-    assert int(model.optimizer.iterations) == 8 * 2  # batches of 64 out of 90, the short one included
-    assert float(model.optimizer.learning_rate(model.optimizer.iterations)) == 0.0
+    return float(loss(public.labels, model(scaled(public.images))))
 
 
-def test_callbacks_are_called(make_model, public):
-    ended = []
-    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ended.append(epoch))
-    fit_public(make_model(), public, 2, 0.01, (count,))
-    assert ended == [0, 1]
+@pytest.mark.parametrize("distillation", [0.0, 0.5])
+def test_it_learns(make_model, public, distillation):
+    model = make_model()
+    before = loss_of(model, public)
+    fit_public(model, public, PublicTuning(epochs=10, learning_rate=0.01, distillation=distillation))
+    assert loss_of(model, public) < 0.8 * before
 
 
-def test_a_shift_moves_at_most_two_pixels_and_keeps_shape_and_labels():
+def test_distillation_alone_reads_no_labels(make_model, public):
+    model = make_model()
+    wrong = np.full_like(public.labels, 99)  # would be NaN in a cross-entropy
+    tuning = PublicTuning(epochs=2, learning_rate=0.01, distillation=1.0)
+    fit(model, scaled(public.images), wrong % 3, tuning)
+    np.testing.assert_allclose(  # it is its own teacher, so that it stays about where it is
+        model.predict(scaled(public.images), verbose=0),
+        make_model().predict(scaled(public.images), verbose=0),
+        atol=0.3,
+    )
+
+
+def test_kernels_are_held_at_every_step_and_move_behind(make_model, public):
+    model, seen = make_model(), []
+    kernel = kernels(model)["dense"].variable
+    sparse = kernel.numpy() * (np.abs(kernel.numpy()) > 0.1)
+    held = Held([(kernel, [FixedZeros(sparse), Centroids(np.float32([[-0.2, 0.2]]), 1)])])
+    model.get_layer("dense").activity_regularizer = lambda _: seen.append(1) or 0.0  # the graph is traced through it
+    fit_public(model, public, PublicTuning(epochs=3, learning_rate=0.02), held)
+    assert seen and np.mean(kernel.numpy() == 0) == 0  # the weights behind are dense
+    held.settle()
+    assert np.all((kernel.numpy() == 0) == (sparse == 0)) and len(np.unique(kernel)) == 3
+
+
+def test_normalization_statistics_follow_the_data(public):
+    model = keras.Sequential([L.Input((12, 12, 1)), L.Flatten(), L.Dense(8), L.BatchNormalization(), L.Dense(3)])
+    fit_public(model, public, PublicTuning(epochs=4, learning_rate=0.01))
+    assert np.all(model.layers[2].moving_mean.numpy() != 0)
+
+
+def test_several_inputs_and_outputs_are_trained_together():
+    a, b = L.Input((4,)), L.Input((4,))
+    hidden = L.Dense(8, activation="relu")(L.Concatenate()([a, b]))
+    model = keras.Model([a, b], [L.Dense(2)(hidden), L.Dense(2)(hidden)])
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(2, 200, 4)).astype(np.float32), None
+    y = [(x[0][:, 0] > 0).astype(np.int64), (x[1][:, 0] > 0).astype(np.int64)]
+    fit(model, (x[0], x[1]), (y[0], y[1]), PublicTuning(epochs=40, learning_rate=0.01))
+    for scores, labels in zip(model.predict([x[0], x[1]], verbose=0), y, strict=True):
+        assert np.mean(scores.argmax(1) == labels) > 0.9
+
+
+def test_a_shift_moves_at_most_two_pixels_and_keeps_the_shape():
     images = np.zeros((2, 12, 12, 1), np.float32)
     images[:, 6, 6] = 1
     seen = set()
     for _ in range(60):
-        moved, labels = _shifted(tf.constant(images), tf.constant([4, 5]))
-        assert moved.shape == images.shape and labels.numpy().tolist() == [4, 5]
+        moved = _augmented(tf.constant(images), ("shift",))
+        assert moved.shape == images.shape
         (first, second) = np.argwhere(moved.numpy()[..., 0])[:, 1:] - 6
         assert tuple(first) == tuple(second)
         seen.add(tuple(first))
     assert len(seen) > 5 and np.max(np.abs(list(seen))) == 2
+
+
+def test_a_flip_turns_about_half_of_the_images():
+    images = np.zeros((200, 4, 4, 1), np.float32)
+    images[:, :, 0] = 1
+    turned = _augmented(tf.constant(images), ("flip",)).numpy()[:, 0, 3, 0]
+    assert 60 < turned.sum() < 140
+
+
+def test_what_is_no_image_is_not_augmented():
+    rows = tf.constant(np.arange(6, dtype=np.float32).reshape(2, 3))
+    np.testing.assert_array_equal(_augmented(rows, ("shift", "flip")), rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"epochs": 0}, "^`epochs` must be 1 or more. Received: epochs=0$"),
+        ({"epochs": 1, "learning_rate": 0.0}, "^`learning_rate` must be a finite number above 0"),
+        ({"epochs": 1, "batch_size": 0}, "^`batch_size` must be 1 or more"),
+        ({"epochs": 1, "augmentations": ("mixup",)}, "^`augmentations` must be of shift, flip"),
+        ({"epochs": 1, "temperature": 0.0}, "^`temperature` must be a finite number above 0"),
+        ({"epochs": 1, "distillation": 1.5}, r"^`distillation` must be in \[0, 1\]. Received: distillation=1.5$"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        PublicTuning(**settings)
+
+
+def test_a_stage_reads_one_split_or_none():
+    private = PrivateTuning(epsilon=0.1, steps=1, expected_batch_size=1, l2_norm_clip=1.0, learning_rate=0.1)
+    public = PublicTuning(epochs=1)
+    assert [StageConfig(**s).reads for s in ({}, {"public": public}, {"private": private})] == [
+        "none",
+        "public",
+        "private",
+    ]
+    with pytest.raises(ConfigError, match="^`private` must not be set beside public: a stage fine-tunes on one split"):
+        StageConfig(public=public, private=private)

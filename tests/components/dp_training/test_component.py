@@ -15,6 +15,7 @@ from components.common.models import load_model
 from components.common.progress import watching
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
+from components.dp_training.charged import Account
 from components.dp_training.component import DPTrainer
 from components.dp_training.config import TrainerConfig
 from components.dp_training.randomness import PoissonSampler
@@ -61,9 +62,14 @@ def train(tmp_path, artifact, execute):
             outputs,
             config=to_json(trainer),
             data=to_json(DATA),
-            privacy=to_json(PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=budget)),
-            ledger=str(tmp_path / "ledger.sqlite"),
-            journals=str(tmp_path / "journals"),
+            account=to_json(
+                Account(
+                    policy=PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=budget),
+                    ledger=str(tmp_path / "ledger.sqlite"),
+                    journals=str(tmp_path / "journals"),
+                    population=trainer.population,
+                )
+            ),
         )
         return outputs["model"].uri, outputs["statement"].uri
 
@@ -72,9 +78,7 @@ def train(tmp_path, artifact, execute):
 
 @pytest.fixture
 def charges(tmp_path):
-    return lambda span=SPAN: [
-        (c.settled, c.mechanism.steps) for c in Ledger(tmp_path / "ledger.sqlite").charges(span)
-    ]
+    return lambda span=SPAN: [(c.settled, c.mechanism.steps) for c in Ledger(tmp_path / "ledger.sqlite").charges(span)]
 
 
 def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(tmp_path, train, examples, charges):
@@ -150,7 +154,7 @@ def test_other_images_make_another_run(train, examples, charges):
 def test_weights_that_break_are_charged_what_was_executed_and_the_next_try_starts_anew(train, examples, charges):
     wild = dataclasses.replace(TRAINER, learning_rate=1e38, steps=50)
     for _ in range(2):
-        with pytest.raises(ModelError, match="Lower trainer.learning_rate"):
+        with pytest.raises(ModelError, match="Lower its learning_rate"):
             train(examples, wild)
     (first, second) = charges()
     assert first[0] and second[0] and 0 < first[1] < 50 and 0 < second[1] < 50

@@ -147,7 +147,7 @@ def test_copies_that_are_equal_count_as_one_example(tmp_path):
 
 
 def test_weights_that_are_no_longer_finite_are_one_clear_line(tmp_path):
-    with pytest.raises(ModelError, match="finite weights. Lower trainer.learning_rate"):
+    with pytest.raises(ModelError, match="finite weights. Lower its learning_rate"):
         train(tmp_path, examples(5), config(steps=60, learning_rate=1e37), noise=100.0)
 
 

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.common.artifacts import PrivacyStatement, Variant, Verdict
+from components.common.artifacts import Variant, Verdict
+from components.common.compressed import Compressed
 from components.common.errors import GateError
 from components.common.examples import scaled
 from components.common.models import load_model, save_model
+from components.common.public_training import fit_public
 from components.common.settings import to_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import standard_artifacts
+from components.common.tuning import PublicTuning
 from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.gates.component import CompressionGate
 from components.gates.config import GatesConfig
@@ -21,6 +24,8 @@ from components.privacy.accounting import Mechanism
 from components.privacy.config import PrivacyConfig
 from components.privacy.statement import Statement
 from components.quantization.core import convert
+from components.shipped.promises import kept
+from components.shipped.reading import read
 
 DATA = DataConfig(
     name="d",
@@ -55,9 +60,7 @@ def made(make_model, public, encode, example, write_split, tmp_path_factory):
     parent.get_layer("logits").bias.assign([0.0, 0.0, 0.0])
     kernel = parent.get_layer("logits").kernel
     kernel.assign(kernel - np.mean(kernel, axis=1, keepdims=True))
-    from components.common.public_training import fit_public
-
-    fit_public(parent, public, 12, 0.02)
+    fit_public(parent, public, PublicTuning(epochs=12, learning_rate=0.02))
     save_model(parent, str(folder / "parent"))
     (folder / "parent/model.tflite").write_bytes(convert(parent, "float32"))
     images = np.concatenate([public.images] * 4)
@@ -80,15 +83,14 @@ def run(made, artifact, execute):
             "variant": artifact(Variant, "variant"),
             "examples": artifact(standard_artifacts.Examples, "e"),
             "blessing": artifact(standard_artifacts.ModelBlessing, "blessing"),
-            "statement": artifact(PrivacyStatement, "statement"),
         }
         inputs["parent"].uri, inputs["examples"].uri = str(folder / "parent"), str(folder / "examples")
         if blessed is not None:
             inputs["blessing"].set_int_custom_property("blessed", blessed)
         if statement:
-            statement.save(inputs["statement"].uri)
+            statement.save(inputs["variant"].uri)
         Path(inputs["variant"].uri, "model.tflite").write_bytes(content)
-        said = {"recipe": "int8", "promised": {"int8": True}, **sizes(content), **(facts or {})}
+        said = {"recipe": "int8", "mode": "int8", "layers": [], **sizes(content), **(facts or {})}
         Path(inputs["variant"].uri, "variant.json").write_text(json.dumps(said))
         output = artifact(Verdict, "verdict")
         policy = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=3.0)
@@ -128,6 +130,17 @@ def test_a_float_file_under_an_int8_promise_fails(made, run):
     assert reasons(verdict) == {"structure": "fail"} and verdict["verdict"] == "fail"
 
 
+def test_a_promise_that_the_file_does_not_keep_fails_with_the_layer(made, run):
+    said = kept(Compressed(model=load_model(str(made[0] / "parent"))), read(made[1]))
+    layers = [dataclasses.asdict(k) for k in said]
+    assert reasons(run(facts={"layers": layers})[0]) == {}
+    layers[1].update(promised_sparsity=0.5, sparsity=0.5)  # what is said to be in the file is not believed
+    verdict, _ = run(facts={"layers": layers})
+    assert reasons(verdict) == {"structure": "fail"}
+    (check,) = [c for c in verdict["checks"] if c["gate"] == "structure"]
+    assert "layer dense must hold 50.00 % zeros in the file" in check["sentence"]
+
+
 @pytest.mark.parametrize(("blessed", "says"), [(0, "fail"), (None, "inconclusive")])
 def test_a_parent_that_the_evaluator_did_not_bless_does_not_pass(run, blessed, says):
     verdict, output = run(blessed=blessed)
@@ -135,12 +148,12 @@ def test_a_parent_that_the_evaluator_did_not_bless_does_not_pass(run, blessed, s
     assert output.get_string_custom_property("verdict") == says
 
 
-def test_a_parent_over_the_budget_does_not_pass(run):
+def test_a_variant_over_the_budget_does_not_pass(run):
     verdict, _ = run(statement=dataclasses.replace(STATEMENT, epsilon=3.01))
     assert reasons(verdict) == {"privacy": "fail"}
 
 
-def test_a_parent_without_a_statement_is_refused(run, tmp_path):
+def test_a_variant_without_a_statement_is_refused(run, tmp_path):
     with pytest.raises(GateError, match="^a model must come with a privacy statement"):
         run(statement=None)
     assert not (tmp_path / "verdict/verdict.json").exists()

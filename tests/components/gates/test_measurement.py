@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from components.common.examples import Split, scaled
-from components.common.tflite import TFLiteModel
+from components.common.examples import Split
 from components.gates.core import Paired
-from components.gates.measurement import by_class, confusion, latencies, paired, predictions, structure
-from components.quantization.core import convert
+from components.gates.measurement import by_class, confusion, paired, predictions
 
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 PARENT = np.array([0, 1, 1, 1, 2, 0])
@@ -42,33 +40,3 @@ def test_a_score_that_is_not_finite_is_never_right(bad, column):
     scores[1, column] = bad
     assert predictions(scores).tolist() == [1, -1]
     assert paired(np.array([1, 1]), predictions(scores), predictions(scores)).both == 1
-
-
-@pytest.fixture(scope="module")
-def files(make_model, public):
-    model = make_model()
-    return {"float32": convert(model, "float32"), "int8": convert(model, "int8", scaled(public.images))}
-
-
-def test_latencies_are_plausible_medians_and_a_model_against_itself_is_even(files, public):
-    model = TFLiteModel(files["float32"])
-    ours, theirs = latencies(model, model, public)
-    assert 0 < ours < 1e5 and 0.2 < ours / theirs < 5
-
-
-def test_structure_reports_the_weakest_tensor(make_model, public):
-    model = make_model()
-    for name, share in (("conv", 0.8), ("dense", 0.3), ("logits", 0.9)):
-        kernel = model.get_layer(name).kernel
-        values = kernel.numpy()
-        values[np.abs(values) < np.quantile(np.abs(values), share)] = 0
-        kernel.assign(values)
-    found = structure(TFLiteModel(convert(model, "float32")))
-    assert found["sparsity"] == pytest.approx(0.3, abs=0.002)
-    assert found["clusters"] == len(np.unique(model.get_layer("dense").kernel))
-    assert found["int8"] is False
-
-
-def test_structure_tells_int8_from_float(files):
-    assert structure(TFLiteModel(files["int8"]))["int8"] is True
-    assert structure(TFLiteModel(files["float32"]))["int8"] is False

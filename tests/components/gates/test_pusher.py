@@ -1,43 +1,70 @@
-"""Pusher: nothing leaves without a passing verdict on the very file."""
+"""Pusher: nothing leaves without a passing verdict on the very file, nor with another ε than the ledger's of today."""
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from components.common.artifacts import PrivacyStatement, Selection
+from components.common.artifacts import Selection
 from components.common.errors import GateError
+from components.common.settings import to_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import standard_artifacts
+from components.dp_training.charged import Account
 from components.gates.pusher import Pusher
 from components.gates.serving import served
-from components.privacy.accounting import Mechanism
-from components.privacy.statement import Statement
+from components.privacy.accounting import Mechanism, epsilon_of
+from components.privacy.config import PrivacyConfig
+from components.privacy.ledger import Ledger
+from components.privacy.statement import Statement, load_statement
 
 CONTENT = b"the model"
 VERDICT = {"recipe": "int8", "verdict": "pass", **sizes(CONTENT), "accuracy": 0.84, "drop": 0.001}
+POLICY = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0)
+MECHANISM = Mechanism(noise_multiplier=1.0, sampling_probability=0.01, steps=3)
+SPENT = epsilon_of([MECHANISM], POLICY.delta)
+STATEMENT = Statement(
+    span="d/span-1",
+    charge=1,
+    epsilon=SPENT,
+    run_epsilon=SPENT,
+    delta=POLICY.delta,
+    mechanism=MECHANISM,
+    l2_norm_clip=1.0,
+    population=100,
+    public_source="p",
+    pretrained=False,
+)
 
 
 @pytest.fixture
-def run(artifact, execute, tmp_path):
+def ledger(tmp_path) -> Ledger:
+    """A ledger that holds the charge of the model's own training."""
+    made = Ledger(tmp_path / "ledger.sqlite")
+    made.reserve("d/span-1", "its own", MECHANISM, POLICY)
+    return made
+
+
+@pytest.fixture
+def run(artifact, execute, tmp_path, ledger):
     """Runs Pusher; returns its output. What is given as None is not there."""
 
-    def pushed(selected: str | None = "int8", content: bytes | None = CONTENT, verdict: dict | None = VERDICT):
+    def pushed(selected="int8", content=CONTENT, verdict=VERDICT, statement=STATEMENT, budget=8.0):
         selection = artifact(Selection, "selection")
         Path(selection.uri, "selection.json").write_text(json.dumps({"selected": selected, "candidates": []}))
         if content is not None:
             Path(selection.uri, "model.tflite").write_bytes(content)
         if verdict is not None:
             Path(selection.uri, "verdict.json").write_text(json.dumps(verdict))
-        statement = artifact(PrivacyStatement, "statement")
-        mechanism = Mechanism(noise_multiplier=1.0, sampling_probability=0.1, steps=3)
-        figures = {"epsilon": 2.5, "run_epsilon": 2.5, "delta": 1e-5, "l2_norm_clip": 1.0, "population": 100}
-        Statement(span="d/span-1", charge=1, mechanism=mechanism, public_source="p", pretrained=False, **figures).save(
-            statement.uri
-        )
+        if statement is not None:
+            statement.save(selection.uri)
         output = artifact(standard_artifacts.PushedModel, "pushed")
-        inputs = {"selection": selection, "statement": statement}
-        execute(Pusher, inputs, {"pushed": output}, serving=str(tmp_path / "serving"))
+        policy, book = dataclasses.replace(POLICY, budget_epsilon=budget), str(tmp_path / "ledger.sqlite")
+        account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
+        parameters = {"account": account, "serving": str(tmp_path / "serving")}
+        execute(Pusher, {"selection": selection}, {"pushed": output}, **parameters)
         return output
 
     return pushed
@@ -49,8 +76,8 @@ def test_what_passed_is_served_with_its_manifest_and_statement(run, tmp_path):
     assert path.read_bytes() == CONTENT
     manifest = json.loads(path.with_name("manifest.json").read_text())
     assert manifest["sha256"] == sizes(CONTENT)["sha256"] and manifest["recipe"] == "int8"
-    assert (manifest["epsilon"], manifest["delta"], manifest["accuracy"]) == (2.5, 1e-5, 0.84)
-    assert "2.500" in path.with_name("statement.txt").read_text()
+    assert (manifest["epsilon"], manifest["delta"], manifest["accuracy"]) == (SPENT, 1e-5, 0.84)
+    assert f"ε = {SPENT:.3f}" in path.with_name("statement.txt").read_text()
     assert output.get_int_custom_property("pushed") == 1
     assert output.get_int_custom_property("version") == version
     assert output.get_string_custom_property("path") == str(path)
@@ -87,3 +114,42 @@ def test_a_verdict_that_is_missing_never_pushes(run, tmp_path):
 def test_a_second_push_of_the_same_model_stays_at_its_version(run, tmp_path):
     assert [run().get_int_custom_property("version") for _ in range(2)] == [1, 1]
     assert len(list((tmp_path / "serving/versions").iterdir())) == 1
+
+
+def test_what_others_spent_on_the_span_until_the_push_counts_and_what_they_spent_elsewhere_does_not(run, ledger):
+    """A variant that lost the selection was trained on the same images, and the choice tells something of it."""
+    for span in ("d/span-1", "d/span-2"):
+        ledger.reserve(span, "another variant's", MECHANISM, POLICY)
+    output = run()
+    both = epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
+    said = load_statement(output.uri)
+    assert (said.epsilon, said.run_epsilon) == (both, SPENT) and both > SPENT
+    path = Path(output.get_string_custom_property("path"))
+    assert json.loads(path.with_name("manifest.json").read_text())["epsilon"] == both
+    assert f"ε = {both:.3f}" in path.with_name("statement.txt").read_text()
+
+
+def test_the_same_model_with_another_epsilon_is_served_with_it(run, ledger, tmp_path):
+    run()
+    ledger.reserve("d/span-1", "later", MECHANISM, POLICY)
+    assert run().get_int_custom_property("version") == 2
+    manifest = served(tmp_path / "serving")[1].with_name("manifest.json")
+    assert json.loads(manifest.read_text())["epsilon"] == epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
+
+
+def test_a_ledger_that_lost_charges_makes_no_epsilon_smaller(run):
+    stated = dataclasses.replace(STATEMENT, epsilon=5.0)
+    assert load_statement(run(statement=stated).uri).epsilon == 5.0
+
+
+@pytest.mark.parametrize("epsilon", [SPENT, 3.0, math.inf])
+def test_an_epsilon_above_the_budget_is_refused(run, tmp_path, epsilon):
+    with pytest.raises(GateError, match="^a pushed model's ε must be at most 0.1. Received: .* for d/span-1$"):
+        run(statement=dataclasses.replace(STATEMENT, epsilon=epsilon), budget=0.1)
+    assert not (tmp_path / "serving").exists()
+
+
+def test_a_model_without_a_statement_never_pushes(run, tmp_path):
+    with pytest.raises(GateError, match="^a model must come with a privacy statement"):
+        run(statement=None)
+    assert not (tmp_path / "serving").exists()

@@ -49,6 +49,12 @@ def test_the_same_content_twice_changes_nothing(tmp_path):
     assert snapshot(tmp_path) == before
 
 
+def test_the_same_model_with_another_statement_is_a_new_version(tmp_path):
+    push(tmp_path, files(1))
+    version, path = push(tmp_path, {**files(1), "statement.txt": b"more was spent"})
+    assert version == 2 and path.with_name("statement.txt").read_bytes() == b"more was spent"
+
+
 def test_content_of_an_older_version_is_a_new_version(tmp_path):
     for number in (1, 2, 1):
         version, path = push(tmp_path, files(number))

@@ -47,5 +47,5 @@ def test_calibration_reaches_the_target_from_below(epsilon):
 
 
 def test_an_epsilon_that_no_noise_reaches_is_refused():
-    with pytest.raises(ConfigError, match="privacy.epsilon"):
+    with pytest.raises(ConfigError, match="`epsilon` must be reachable"):
         noise_multiplier_for(1e-6, 1e-5, 1.0, 1000)

@@ -12,6 +12,8 @@ from components.common.tflite import sizes
 from components.selection.component import Selector
 from components.selection.config import SelectionConfig
 
+STATEMENT = ("statement.json", "statement.txt")
+
 
 @pytest.fixture
 def run(artifact, execute):
@@ -22,6 +24,8 @@ def run(artifact, execute):
         for i, (content, verdict, size) in enumerate(made):
             variants.append(artifact(Variant, f"variant{i}"))
             Path(variants[-1].uri, "model.tflite").write_bytes(content)
+            for name in STATEMENT:
+                Path(variants[-1].uri, name).write_bytes(b"of " + content)
             verdicts.append(artifact(Verdict, f"verdict{i}"))
             facts = {"recipe": f"r{i}", "verdict": verdict, **sizes(judged_on or content), "gzip_bytes": size}
             Path(verdicts[-1].uri, "verdict.json").write_text(json.dumps({**facts, "latency_us": 1.0, "accuracy": 0.9}))
@@ -33,12 +37,13 @@ def run(artifact, execute):
     return selected
 
 
-def test_the_best_that_passed_is_copied_with_its_own_verdict(run):
+def test_the_best_that_passed_is_copied_with_its_own_verdict_and_statement(run):
     folder = run((b"bad but tiny", "fail", 1), (b"good", "pass", 20), (b"good but larger", "pass", 30))
     note = json.loads((folder / "selection.json").read_text())
     assert note["selected"] == "r1"
     assert [c["verdict"] for c in note["candidates"]] == ["fail", "pass", "pass"]
     assert (folder / "model.tflite").read_bytes() == b"good"
+    assert [(folder / name).read_bytes() for name in STATEMENT] == [b"of good"] * 2
     verdict = json.loads((folder / "verdict.json").read_text())
     assert (verdict["recipe"], verdict["sha256"]) == ("r1", sizes(b"good")["sha256"])
 

@@ -14,12 +14,20 @@ from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.pr
 )
 
 from components.common.errors import ModelError
-from components.common.layers import wrap_compressed
 from components.common.legacy_keras import keras
 from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
 from components.dp_training.per_example.capture import recorded
 
 L = keras.layers
+
+
+def wrapped(model, wrap):
+    """A copy of `model`, with its weights, in which `wrap` was applied to convolutions and Dense layers."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return keras.models.clone_model(
+        copy, clone_function=lambda layer: wrap(layer) if type(layer) in (L.Conv2D, L.Dense) else layer
+    )
 
 
 def plain(wrap=None):
@@ -33,7 +41,7 @@ def plain(wrap=None):
             L.Dense(3),
         ]
     )
-    return wrap_compressed(model, wrap) if wrap else model
+    return wrapped(model, wrap) if wrap else model
 
 
 def pruned():

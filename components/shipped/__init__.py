@@ -1,0 +1,1 @@
+"""What is in the `.tflite` that ships, read from the file itself."""

@@ -1,0 +1,129 @@
+"""A private training's way from its reservation to its settlement, wherever it is killed."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.common.errors import BudgetError, Interrupted, ModelError
+from components.common.examples import Split
+from components.common.legacy_keras import keras
+from components.common.progress import watching
+from components.dp_training.charged import Account, ChargedTraining, run_key
+from components.dp_training.config import TrainerConfig
+from components.privacy.accounting import Mechanism
+from components.privacy.config import PrivacyConfig
+from components.privacy.ledger import Ledger
+
+L = keras.layers
+CONFIG = TrainerConfig(population=40, expected_batch_size=10, steps=4, l2_norm_clip=0.5, learning_rate=0.1)
+MECHANISM = Mechanism(noise_multiplier=2.0, sampling_probability=0.25, steps=4)
+
+
+@pytest.fixture
+def account(tmp_path) -> Account:
+    policy = PrivacyConfig(epsilon=2.0, delta=1e-3, budget_epsilon=20.0)
+    return Account(policy=policy, ledger=str(tmp_path / "l.sqlite"), journals=str(tmp_path / "journals"), population=40)
+
+
+@pytest.fixture
+def start(account):
+    """A process's look at the training `run`; each call stands for a process of its own."""
+    return lambda mechanism=MECHANISM, policy=account.policy: ChargedTraining(
+        dataclasses.replace(account, policy=policy), "span", "run", mechanism, 30.0
+    )
+
+
+def private():
+    random = np.random.default_rng(0)
+    yield Split(images=random.integers(0, 256, (40, 4, 4, 1), np.uint8), labels=random.integers(0, 3, 40))
+
+
+def network() -> keras.Model:
+    return keras.Sequential([L.Input((4, 4, 1)), L.Flatten(), L.Dense(3, kernel_initializer="ones")])
+
+
+def charges(account) -> list[tuple[bool, int]]:
+    return [(c.settled, c.mechanism.steps) for c in Ledger(account.ledger).charges("span")]
+
+
+def interrupted_at(step: int, training: ChargedTraining, folder: Path, model: keras.Model | None = None) -> None:
+    def interrupt(line: str) -> None:
+        if line.startswith(f"step {step} of"):
+            raise Interrupted(15)
+
+    with pytest.raises(Interrupted), watching(interrupt):
+        training.train(model or network(), private(), CONFIG, str(folder))
+
+
+def test_the_charge_stands_before_the_first_example_is_read(tmp_path, start, account):
+    def watched():
+        seen.append(charges(account))
+        yield from private()
+
+    seen = []
+    start().train(network(), watched(), CONFIG, str(tmp_path))
+    assert seen == [[(False, 4)]] and charges(account) == [(True, 4)]
+
+
+def test_over_budget_nothing_is_reserved_and_no_journal_made(start, account):
+    poor = dataclasses.replace(account.policy, budget_epsilon=0.1)
+    with pytest.raises(BudgetError):
+        start(policy=poor)
+    assert charges(account) == [] and not Path(account.journals).exists()
+
+
+def test_a_killed_one_is_found_again_whatever_became_of_the_budget(tmp_path, start, account):
+    interrupted_at(2, start(), tmp_path)
+    again = start(policy=dataclasses.replace(account.policy, budget_epsilon=0.1))
+    assert again.has_begun
+    again.train(network(), private(), CONFIG, str(tmp_path))
+    assert charges(account) == [(True, 4)]
+
+
+def test_a_charge_whose_journal_was_lost_stays_spent_in_full(tmp_path, start, account):
+    first = start()
+    interrupted_at(2, first, tmp_path)
+    first._discard()
+    assert not start().has_begun
+    assert charges(account) == [(False, 4), (False, 4)]
+
+
+def test_a_journal_whose_charge_was_lost_is_not_gone_on_with(tmp_path, start, account):
+    interrupted_at(3, start(), tmp_path)
+    Path(account.ledger).unlink()
+    again = start()
+    assert not again.has_begun and charges(account) == [(False, 4)]
+    again.train(network(), private(), CONFIG, str(tmp_path))
+    assert charges(account) == [(True, 4)]
+
+
+def test_a_charge_that_was_settled_short_covers_no_further_step(tmp_path, start, account):
+    """Were it gone on with, steps would be executed that nothing was charged for."""
+    first = start()
+    interrupted_at(3, first, tmp_path)
+    Ledger(account.ledger).settle(first.charge, 3)
+    again = start()
+    assert not again.has_begun and charges(account) == [(True, 3), (False, 4)]
+
+
+@pytest.mark.parametrize("change", [{"noise_multiplier": 1.9}, {"sampling_probability": 0.3}, {"steps": 5}])
+def test_a_charge_covers_no_other_mechanism(tmp_path, start, account, change):
+    interrupted_at(3, start(), tmp_path)
+    assert not start(dataclasses.replace(MECHANISM, **change)).has_begun
+    assert len(charges(account)) == 2
+
+
+def test_one_that_broke_is_charged_what_it_executed_and_leaves_no_journal(tmp_path, start, account):
+    wild = dataclasses.replace(CONFIG, learning_rate=1e38, l2_norm_clip=1e3)
+    with pytest.raises(ModelError, match="finite weights"):
+        start().train(network(), private(), wild, str(tmp_path))
+    ((settled, steps),) = charges(account)
+    assert settled and 1 <= steps < 4
+    assert list(Path(account.journals).iterdir()) == []
+
+
+def test_a_key_tells_its_parts_apart():
+    keys = {run_key("ab", "c"), run_key("a", "bc"), run_key("abc"), run_key("a", "b", "c")}
+    assert len(keys) == 4 and run_key("a") == run_key("a") and {len(k) for k in keys} == {32}
