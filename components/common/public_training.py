@@ -13,7 +13,13 @@ _SHIFT = 2  # pixels
 _UPDATES = 100  # in a training, of what kernels are held to
 
 
-def fit_public(model: keras.Model, public: Split, settings: PublicTuning, held: Held | None = None) -> None:
+def fit_public(
+    model: keras.Model,
+    public: Split,
+    settings: PublicTuning,
+    held: Held | None = None,
+    teacher: keras.Model | None = None,
+) -> None:
     """Trains `model` in place with Adam and a cosine decay to zero.
 
     Args:
@@ -21,11 +27,19 @@ def fit_public(model: keras.Model, public: Split, settings: PublicTuning, held: 
         public: the public split, and never another one.
         settings: how long and how fast.
         held: what its kernels are held to, if anything.
+        teacher: what is distilled, if `settings` say so; the model as it came in where there is none.
     """
-    fit(model, scaled(public.images), public.labels, settings, held)
+    fit(model, scaled(public.images), public.labels, settings, held, teacher)
 
 
-def fit(model: keras.Model, inputs: Any, labels: Any, settings: PublicTuning, held: Held | None = None) -> None:
+def fit(
+    model: keras.Model,
+    inputs: Any,
+    labels: Any,
+    settings: PublicTuning,
+    held: Held | None = None,
+    teacher: keras.Model | None = None,
+) -> None:
     """The same from arrays.
 
     Args:
@@ -38,23 +52,22 @@ def fit(model: keras.Model, inputs: Any, labels: Any, settings: PublicTuning, he
     dataset = dataset.prefetch(2).repeat(settings.epochs)
     steps = -(-len(tf.nest.flatten(labels)[0]) // settings.batch_size) * settings.epochs
     every = max(1, steps // _UPDATES)
-    step = _step(model, holding, settings, steps)
+    step = _step(model, holding, settings, steps, teacher or _copy(model))
     for number, (x, y) in enumerate(dataset):
         if number % every == 0:
             holding.update(number / steps)
         step(x, y)
 
 
-def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int):
+def _step(model: keras.Model, held: Held, settings: PublicTuning, steps: int, teacher: keras.Model):
     optimizer = keras.optimizers.legacy.Adam(keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps))
-    teacher = _copy(model) if settings.distillation else None
 
     @tf.function(autograph=False)
     def step(inputs, labels):
         with held.projected(), tf.GradientTape() as tape:
             scores = model(inputs, training=True)
             loss = (1 - settings.distillation) * _error(labels, scores)
-            if teacher is not None:
+            if settings.distillation:
                 divergence = _divergence(teacher(inputs, training=False), scores, settings.temperature)
                 loss += settings.distillation * divergence
             loss += tf.add_n(model.losses) if model.losses else 0.0

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from components.common.artifacts import DataCheck, Variant
+from components.common.compressed import load_compressed
 from components.common.examples import read_split
-from components.common.models import load_model
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.charged import run_key
@@ -36,11 +36,11 @@ def CompressionSearch(
     counts = json.loads(Path(check.uri, "check.json").read_text())["examples"]
     target = Target.under(from_json(GatesConfig, gates), settings, counts["holdout"], competitors)
     validation, public = (read_split(examples.uri, role, data_config.image_shape) for role in ("validation", "public"))
-    run = run_key("search", config, data, parent.uri, fingerprint_of(examples))
-    folder = Path(journals, f"search-{run}")
-    found = search(load_model(parent.uri), validation, public, settings, target, folder)
-    Path(variant.uri, "model.tflite").write_bytes(found.content)
-    facts = {"recipe": recipe, **found.chosen.measured.sizes()}
+    came_in = load_compressed(parent.uri)
+    run = run_key("search", config, data, came_in.fingerprint(), fingerprint_of(examples))
+    found = search(came_in.model, validation, public, settings, target, Path(journals, f"search-{run}"))
+    facts = {**found.chosen.measured.described, "recipe": recipe}
+    Path(variant.uri, "model.tflite").write_bytes(found.file)
     Path(variant.uri, "variant.json").write_text(json.dumps(facts, indent=2))
     Path(variant.uri, "search.json").write_text(json.dumps({"recipe": recipe, **found.facts()}, indent=2))
     load_statement(parent.uri).save(variant.uri)  # what was read besides weights is public, so that ε is the parent's

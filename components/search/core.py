@@ -24,17 +24,19 @@ _SMALLER = 0.95  # of the smallest file within the target: a plan that is expect
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search ends with. levels: the scan. tries: in their order. chosen: the smallest within the target, or else
-    the one that loses least. content: its `.tflite`."""
+    """What a search ends with. target: what it aimed at. levels: the scan. tries: in their order. chosen: the smallest
+    within the target, or else the one that loses least. file: its `.tflite`."""
 
+    target: Target
     levels: list[Level]
     tries: list[Try]
     chosen: Try
-    content: bytes
+    file: bytes
 
     def facts(self) -> dict[str, Any]:
         """All of it but the file, for JSON."""
         return {
+            "target": dataclasses.asdict(self.target),
             "chosen": self.chosen.plan.key,
             "within": self.chosen.within,
             "pareto": [t.plan.key for t in pareto(self.tries, lambda t: (t.gzip_bytes, t.drop))],
@@ -63,8 +65,9 @@ def search(
     while plan := next_plan(offered, tries, config.tries):
         tries.append(_tried(kept, bench, plan, target))
         tell(f"try {len(tries)} of at most {config.tries}: {_in_words(tries[-1])}")
-    chosen = best_of(tries) or min(tries, key=lambda t: (t.drop, t.gzip_bytes))
-    return Found(levels=levels, tries=tries, chosen=chosen, content=kept.read(f"{chosen.plan.key}.tflite"))
+    chosen = best_of(tries) or least_lossy(tries)
+    file = kept.read(f"{chosen.plan.key}.tflite")
+    return Found(target=target, levels=levels, tries=tries, chosen=chosen, file=file)
 
 
 def next_plan(offered: list[Plan], tries: list[Try], most: int) -> Plan | None:
@@ -98,6 +101,11 @@ def best_of(tries: list[Try]) -> Try | None:
     return min(within, key=lambda t: (t.gzip_bytes, t.drop), default=None)
 
 
+def least_lossy(tries: list[Try]) -> Try:
+    """The one with the smallest drop; of equally good ones the smallest file."""
+    return min(tries, key=lambda t: (t.drop, t.gzip_bytes))
+
+
 def _scanned(kept: Kept, parent: keras.Model, validation: Split, config: SearchConfig) -> list[Level]:
     found = kept.read("scan.json")
     if found is None:
@@ -112,8 +120,8 @@ def _tried(kept: Kept, bench: Bench, plan: Plan, target: Target) -> Try:
     """Makes a try, or finds it; its file is kept before its figures, which say that it is finished."""
     found = kept.read(f"{plan.key}.json")
     if found is None:
-        made, content = bench.run(plan)
-        kept.write(f"{plan.key}.tflite", content)
+        made, file = bench.run(plan)
+        kept.write(f"{plan.key}.tflite", file)
         kept.write(f"{plan.key}.json", found := dataclasses.asdict(made))
     measured = Measured(**{**found, "seen": Paired(**found["seen"])})
     return Try(plan=plan, measured=measured, target=target.of(measured.seen))

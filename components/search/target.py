@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from scipy.stats import norm
 
+from components.gates.config import GatesConfig
 from components.gates.core import Paired, drop_bound
+from components.search.config import SearchConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,17 @@ class Target:
     alpha: float
     holdout: int
     power: float
+
+    @classmethod
+    def under(cls, gates: GatesConfig, settings: SearchConfig, holdout: int, competitors: int) -> "Target":
+        """The target of a search whose find will be judged by `gates` beside other variants, `competitors` in all."""
+        return cls(
+            max_drop=settings.max_drop,
+            margin=gates.max_drop,
+            alpha=gates.alpha / competitors,
+            holdout=holdout,
+            power=settings.power,
+        )
 
     def of(self, seen: Paired) -> float:
         """The largest drop that is within the target: `max_drop`, or less where the gate asks for more.

@@ -11,7 +11,7 @@ from components.common.compressed import Compressed, Tune
 from components.common.examples import Split, scaled
 from components.common.legacy_keras import keras
 from components.common.public_training import fit_public
-from components.common.tflite import TFLiteModel, sizes
+from components.common.tflite import TFLiteModel
 from components.gates.core import Paired
 from components.gates.measurement import paired, predictions
 from components.pruning.config import PruneConfig
@@ -20,18 +20,18 @@ from components.quantization.config import QuantizeConfig
 from components.quantization.core import quantize
 from components.search.config import SearchConfig
 from components.search.plans import Plan
+from components.shipped.agreement import agreement
+from components.shipped.description import described
 
 _BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured of a file. bytes, gzip_bytes, sha256: as `sizes` gives them. seen: how parent and variant did
-    on `validation`. seconds: that making and measuring it took."""
+    """What was measured of a file. described: what `variant.json` says of it. seen: how parent and variant did on
+    `validation`. seconds: that making and measuring it took."""
 
-    bytes: int
-    gzip_bytes: int
-    sha256: str
+    described: dict[str, Any]
     seen: Paired
     seconds: float
 
@@ -47,7 +47,7 @@ class Try:
     @property
     def gzip_bytes(self) -> int:
         """Of its `.tflite`."""
-        return self.measured.gzip_bytes
+        return self.measured.described["gzip_bytes"]
 
     @property
     def drop(self) -> float:
@@ -68,11 +68,13 @@ class Try:
             "clusters": self.plan.clusters,
             "expected_bytes": self.plan.bytes,
             "expected_cost": self.plan.cost,
-            **dataclasses.asdict(self.measured),
+            **{name: self.measured.described[name] for name in ("bytes", "gzip_bytes", "sha256")},
+            "seen": dataclasses.asdict(self.measured.seen),
             "accuracy": self.measured.seen.variant_accuracy,
             "drop": self.drop,
             "target": self.target,
             "within": self.within,
+            "seconds": self.measured.seconds,
         }
 
 
@@ -85,24 +87,31 @@ class Bench:
 
     Args:
         parent: the float model, unchanged.
-        validation: what is measured on. public: what is calibrated on, and fine-tuned if `config` says so.
+        validation: what is measured on. public: what is calibrated on, and fine-tuned if `config` says so; what is
+            distilled there is the parent.
         config: how.
     """
 
     def __init__(self, parent: keras.Model, validation: Split, public: Split, config: SearchConfig):
         self._parent, self._public, self._config = parent, public, config
         self._images, self._labels = scaled(validation.images), validation.labels
+        self._calibration = scaled(public.images[: QuantizeConfig().calibration_examples])
         self._classes = predictions(parent.predict(self._images, batch_size=_BATCH, verbose=0))
 
     def run(self, plan: Plan) -> tuple[Measured, bytes]:
-        """What was measured, and the file; the same for the same plan, the seconds aside."""
+        """What was measured, and the file; the same for the same plan, the seconds aside.
+
+        Raises:
+            ModelError: a model that cannot be compressed, or a file that does not keep what the stages promised.
+        """
         begun = time.monotonic()
         keras.utils.set_random_seed(int(plan.key[:8], 16))
-        content = self._made(plan)
-        seen = paired(self._labels, self._classes, predictions(TFLiteModel(content).scores(self._images)))
-        return Measured(**sizes(content), seen=seen, seconds=round(time.monotonic() - begun, 1)), content
+        made, file = self._made(plan)
+        facts = {**described(plan.kind, "int8", made, file), **agreement(made.model, file, [self._calibration])}
+        seen = paired(self._labels, self._classes, predictions(TFLiteModel(file).scores(self._images)))
+        return Measured(described=facts, seen=seen, seconds=round(time.monotonic() - begun, 1)), file
 
-    def _made(self, plan: Plan) -> bytes:
+    def _made(self, plan: Plan) -> tuple[Compressed, bytes]:
         made, aware = Compressed(model=self._parent), self._config.quantization_aware
         if plan.sparsities:
             pruning = PruneConfig(sparsity=0.0, layers=plan.sparsities)
@@ -111,11 +120,10 @@ class Bench:
             clustering = ClusterConfig(clusters=max(plan.clusters.values()), layers=plan.clusters)
             made = cluster(made, clustering, self._tune(not aware))
         rounding = QuantizeConfig(mode="int8", per_channel=not plan.clusters)
-        calibration = scaled(self._public.images[: rounding.calibration_examples])
-        return quantize(made, rounding, calibration, self._tune(aware))[1]
+        return quantize(made, rounding, self._calibration, self._tune(aware))
 
     def _tune(self, here: bool) -> Tune | None:
         settings = self._config.public
         if not here or settings is None:
             return None
-        return lambda model, held: fit_public(model, self._public, settings, held)
+        return lambda model, held: fit_public(model, self._public, settings, held, teacher=self._parent)
