@@ -15,6 +15,7 @@ from components.gates.config import GatesConfig
 from components.privacy.config import PrivacyConfig
 from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
+from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
 
 if sys.version_info >= (3, 11):
@@ -38,10 +39,18 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """An ordered list of stages; the last one quantizes, that is, writes the `.tflite`."""
+    """An ordered list of stages, of which the last one quantizes, that is, writes the `.tflite`; or, by accuracy, a
+    search for their levels, and no stages."""
 
     name: str
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = ()
+    search: SearchConfig | None = None
+
+    def as_in_file(self) -> list[dict[str, Any]] | dict[str, Any]:
+        """What the file says of it, all defaults filled in."""
+        if self.search:
+            return _without_nothing(asdict(self.search))
+        return [{"stage": stage.kind, **_without_nothing(asdict(stage.config))} for stage in self.stages]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +78,7 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
         tables = {key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection")}
-        recipes = {
-            recipe.name: [{"stage": stage.kind, **_without_nothing(asdict(stage.config))} for stage in recipe.stages]
-            for recipe in self.recipes
-        }
-        return {"name": self.name, **tables, "recipes": recipes}
+        return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
 
 
 def _without_nothing(settings: dict[str, Any]) -> dict[str, Any]:
@@ -140,8 +145,11 @@ def _recipes(tables: Any) -> tuple[Recipe, ...]:
 def _recipe(name: str, stages: Any) -> Recipe:
     where = f"recipes.{name}"
     require(bool(_RECIPE_NAME.fullmatch(name)), where, "be named with a-z, 0-9, +, ., _ and -", name)
+    if isinstance(stages, dict):
+        return Recipe(name=name, search=from_mapping(SearchConfig, stages, where))
     if not isinstance(stages, list) or not stages:
-        raise ConfigError(f"`{where}` must be a list of at least one stage. Received: {where}={stages!r}")
+        must = "be a list of at least one stage, or a table with `max_drop`"
+        raise ConfigError(f"`{where}` must {must}. Received: {where}={stages!r}")
     made = []
     for i, table in enumerate(stages):
         kind = table.get("stage") if isinstance(table, dict) else None

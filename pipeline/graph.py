@@ -29,6 +29,7 @@ from components.gates.evaluation import eval_config
 from components.gates.pusher import Pusher
 from components.pruning.component import Pruner
 from components.quantization.component import Quantizer
+from components.search.component import CompressionSearch
 from components.selection.component import Selector
 from pipeline.config import Config, Recipe
 
@@ -100,10 +101,24 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
 
     compression, variants, verdicts = [], [], []
     for recipe in config.recipes:
-        stages = _stages(recipe, parent, examples, data, account)
+        if recipe.search:
+            search = CompressionSearch(
+                parent=parent,
+                examples=examples,
+                check=checker.outputs["check"],
+                config=to_json(recipe.search),
+                gates=to_json(config.gates),
+                data=data,
+                recipe=recipe.name,
+                competitors=len(config.recipes),
+                journals=str(places.journals),
+            )
+            made = [search.with_id(f"CompressionSearch-{recipe.name}")]
+        else:
+            made = _stages(recipe, parent, examples, data, account)
         gate = CompressionGate(
             parent=parent,
-            variant=stages[-1].outputs["variant"],
+            variant=made[-1].outputs["variant"],
             examples=examples,
             blessing=evaluator.outputs["blessing"],
             config=to_json(config.gates),
@@ -111,8 +126,8 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
             privacy=privacy,
             competitors=len(config.recipes),
         ).with_id(f"CompressionGate-{recipe.name}")
-        compression += [*stages, gate]
-        variants.append(stages[-1].outputs["variant"])
+        compression += [*made, gate]
+        variants.append(made[-1].outputs["variant"])
         verdicts.append(gate.outputs["verdict"])
 
     selector = Selector(variants=union(variants), verdicts=union(verdicts), config=to_json(config.selection))

@@ -64,7 +64,8 @@ class Lineage:
 
 
 def outcome(database: Path, run_id: str) -> dict[str, Any]:
-    """The part of the record that comes from MLMD: privacy, parent, variants, pushed, roles' counts and lineage."""
+    """The part of the record that comes from MLMD: privacy, parent, variants, searches, pushed, roles' counts and
+    lineage."""
     lineage = Lineage(database, run_id)
     verdicts = [_read(a.uri, "verdict.json") for a in lineage.outputs("Verdict")]
     checks = lineage.outputs("DataCheck")
@@ -73,6 +74,7 @@ def outcome(database: Path, run_id: str) -> dict[str, Any]:
         "counts": _read(checks[0].uri, "check.json")["examples"] if checks else {},
         "parent": verdicts[0]["parent"] if verdicts else None,
         "variants": [_variant(v) for v in verdicts],
+        "searches": [_search(a.uri) for a in lineage.outputs("Variant") if Path(a.uri, "search.json").exists()],
         "pushed": _pushed(lineage),
         "lineage": lineage.rows(),
     }
@@ -104,6 +106,12 @@ def _variant(verdict: dict[str, Any]) -> dict[str, Any]:
     )
     reasons = [check["sentence"] for check in verdict["checks"] if check["verdict"] != "pass"]
     return {**{key: verdict[key] for key in keys}, "reasons": reasons}
+
+
+def _search(uri: str) -> dict[str, Any]:
+    """What a search tried; what it scanned before stays in its artifact."""
+    told = _read(uri, "search.json")
+    return {key: told[key] for key in ("recipe", "target", "chosen", "within", "pareto", "tries")}
 
 
 def _privacy(lineage: Lineage) -> dict[str, Any] | None:

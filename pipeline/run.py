@@ -204,6 +204,7 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
         "privacy": None,
         "parent": None,
         "variants": [],
+        "searches": [],
         "pushed": None,
         "nodes": [],
         "lineage": [],

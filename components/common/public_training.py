@@ -68,7 +68,7 @@ def _step(model: keras.Model, teacher: keras.Model | None, held: Held, settings:
         with held.projected(), tf.GradientTape() as tape:
             scores = model(inputs, training=True)
             loss = (1 - settings.distillation) * _error(labels, scores)
-            if teacher is not None:
+            if settings.distillation:
                 divergence = _divergence(teacher(inputs, training=False), scores, settings.temperature)
                 loss += settings.distillation * divergence
             loss += tf.add_n(model.losses) if model.losses else 0.0

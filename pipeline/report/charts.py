@@ -24,11 +24,10 @@ def accuracy_over_size(parent: dict[str, Any] | None, variants: list[dict[str, A
     the parent's accuracy less `max_drop`. None without a parent."""
     if not parent:
         return None
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     models = [("parent", "parent", parent)] + [(v["recipe"], v["verdict"], v) for v in variants]
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lockgate", "font.family": "sans-serif", "font.size": 9}):
+    with _drawing():
         figure = Figure(figsize=(7.2, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for _, verdict, model in models:
@@ -38,7 +37,7 @@ def accuracy_over_size(parent: dict[str, Any] | None, variants: list[dict[str, A
             )
         floor = 100 * (parent["accuracy"] - max_drop)
         axes.axhline(floor, color=_BAD, linestyle=(0, (4, 3)), linewidth=1)
-        _frame(axes)
+        _frame(axes, "holdout")
         _label(axes, [(name, model) for name, _, model in models])
         axes.annotate(
             "allowed drop", (1, floor), (-4, 3), ("axes fraction", "data"), "offset points", ha="right", color=_BAD
@@ -46,12 +45,46 @@ def accuracy_over_size(parent: dict[str, Any] | None, variants: list[dict[str, A
         return _svg(figure, "Accuracy on holdout over gzip size of parent and variants")
 
 
-def _frame(axes) -> None:
+def tried_points(search: dict[str, Any]) -> Markup:
+    """Accuracy on validation over gzip size of all that a search tried: a circle is within its target, a cross is not;
+    a line joins the Pareto set, the chosen one is named, and a dashed line is the parent's accuracy."""
+    from matplotlib.figure import Figure
+
+    tries = {t["key"]: t for t in search["tries"]}
+    line, chosen = [tries[key] for key in search["pareto"]], tries[search["chosen"]]
+    with _drawing():
+        figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(*_places(line), color=_ACCENT, linewidth=1, zorder=2)
+        for made in tries.values():
+            shape, colour = _MARKS["pass" if made["within"] else "fail"]
+            axes.scatter(*_places([made]), s=55, marker=shape, color=colour, zorder=3)
+        axes.axhline(100 * _parent_accuracy(chosen["seen"]), color=_DIM, linestyle=(0, (4, 3)), linewidth=1)
+        _frame(axes, "validation")
+        _label(axes, [(f"chosen: {chosen['kind']}", chosen)])
+        return _svg(figure, f"Accuracy on validation over gzip size of what {search['recipe']} tried")
+
+
+def _places(models: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    return [m["gzip_bytes"] / 1000 for m in models], [100 * m["accuracy"] for m in models]
+
+
+def _parent_accuracy(seen: dict[str, int]) -> float:
+    return (seen["both"] + seen["parent_only"]) / sum(seen.values())
+
+
+def _drawing():
+    from matplotlib import rc_context
+
+    return rc_context({"svg.fonttype": "none", "svg.hashsalt": "lockgate", "font.family": "sans-serif", "font.size": 9})
+
+
+def _frame(axes, role: str) -> None:
     axes.set_xlim(left=0)
     axes.margins(x=0.08, y=0.12)
     axes.autoscale_view()
     axes.set_xlabel("gzip size of the .tflite, KB", color=_DIM)
-    axes.set_ylabel("accuracy on holdout, %", color=_DIM)
+    axes.set_ylabel(f"accuracy on {role}, %", color=_DIM)
     axes.tick_params(colors=_DIM)
     axes.grid(color=_LINE, linewidth=0.6)
     axes.set_axisbelow(True)

@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 
 from components.common.words import kilobytes, number, points
-from pipeline.report.charts import accuracy_over_size
+from pipeline.report.charts import accuracy_over_size, tried_points
 
 
 def render(record: dict[str, Any]) -> str:
@@ -25,6 +25,7 @@ def render(record: dict[str, Any]) -> str:
         outcome=outcome(record),
         shown=shown or next(iter(record["variants"]), None),
         chart=accuracy_over_size(record["parent"], record["variants"], record["max_drop"]),
+        searches=[(search, tried_points(search), _pareto(search)) for search in record["searches"]],
         settings=json.dumps(record["settings"], indent=2, ensure_ascii=False),
         trained=_trained_against_plain(record),
         longest=max((n["seconds"] for n in record["nodes"]), default=0) or 1,
@@ -66,6 +67,23 @@ def _trained_against_plain(record: dict[str, Any]) -> list[dict[str, Any]]:
 def _untrained(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     last = {key: value for key, value in stages[-1].items() if key not in ("public", "private")}
     return [*stages[:-1], last]
+
+
+def _pareto(search: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the Pareto set, from the largest file to the smallest."""
+    tries = {made["key"]: made for made in search["tries"]}
+    return [{**tries[key], "levels": _levels(tries[key])} for key in search["pareto"]]
+
+
+def _levels(made: dict[str, Any]) -> str:
+    """The levels of a try, over all its layers: "50 to 80 % zeros, 8 to 32 clusters"."""
+    zeros = _span([f"{100 * sparsity:.0f}" for sparsity in sorted(made["sparsities"].values())])
+    clusters = _span([str(count) for count in sorted(made["clusters"].values())])
+    return ", ".join(([f"{zeros} % zeros"] if zeros else []) + ([f"{clusters} clusters"] if clusters else []))
+
+
+def _span(ordered: list[str]) -> str:
+    return " to ".join(dict.fromkeys(ordered[:1] + ordered[-1:]))
 
 
 def _percent(fraction: float) -> str:

@@ -32,7 +32,11 @@ def test_overrides_take_toml_values_and_plain_strings():
         ("gates.max_drop=1.5", "`gates.max_drop` must be in"),
         ("gates.max_drop=nan", "`gates.max_drop` must be in"),
         ("privacy.epsilon=inf", "`privacy.epsilon` must be a finite number"),
-        ("recipes.bad=[]", "`recipes.bad` must be a list of at least one stage"),
+        ("recipes.bad=[]", "`recipes.bad` must be a list of at least one stage, or a table with `max_drop`"),
+        ("recipes.bad={}", "`recipes.bad.max_drop` must be set"),
+        ("recipes.bad={max_drop=2}", "`recipes.bad.max_drop` must be in [0, 1]. Received: recipes.bad.max_drop=2"),
+        ("recipes.bad={max_drop=0.01, epochs=2}", "`recipes.bad.epochs` is not a setting"),
+        ("recipes.bad={max_drop=0.01, public={epochs=0}}", "`recipes.bad.public.epochs` must be 1 or more"),
         ('recipes.bad=[{stage="shrink"}]', "must be one of prune, cluster, quantize"),
         ('recipes.bad=[{stage="prune", sparsity=0.5}]', "end with quantize, which writes the .tflite"),
         (
@@ -82,3 +86,13 @@ def test_a_missing_role_is_named(tmp_path):
     (tmp_path / "c.toml").write_text(text + "[data.roles]\ntrain='a'\npublic='b'\nvalidation='c'\n")
     with pytest.raises(ConfigError, match="`data.roles.holdout` must be set"):
         load(str(tmp_path / "c.toml"))
+
+
+def test_a_recipe_by_accuracy_is_a_table_beside_lists():
+    config = load("default", ["recipes.auto={max_drop=0.005, public={epochs=2}, clusters=[16, 8]}"])
+    auto = config.recipes[-1]
+    assert (auto.name, auto.stages, auto.search.max_drop, auto.search.clusters) == ("auto", (), 0.005, (16, 8))
+    assert all(recipe.search is None and recipe.stages for recipe in config.recipes[:-1])
+    told = config.as_dict()["recipes"]
+    assert told["auto"]["public"]["epochs"] == 2 and told["auto"]["tries"] == auto.search.tries
+    assert told["int8"][0]["stage"] == "quantize"

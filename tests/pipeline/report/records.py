@@ -39,6 +39,42 @@ VARIANT = {
     "checks": [{"gate": "size", "verdict": "pass", "code": "size_within_limit", "sentence": "It is small."}],
     "confusion": [[5, 1], [0, 6]],
 }
+
+
+def _tried(key: str, kind: str, gzip_bytes: int, parent_only: int, within: bool, **levels) -> dict:
+    seen = {"both": 1620 - parent_only, "parent_only": parent_only, "variant_only": 20, "neither": 360}
+    return {
+        "key": key,
+        "kind": kind,
+        "sparsities": {},
+        "clusters": {},
+        **levels,
+        "bytes": 4 * gzip_bytes,
+        "gzip_bytes": gzip_bytes,
+        "sha256": "0" * 64,
+        "seen": seen,
+        "accuracy": (1640 - parent_only) / 2000,
+        "drop": (parent_only - 20) / 2000,
+        "target": 0.0031,
+        "within": within,
+        "seconds": 12.34,
+    }
+
+
+TRIES = [
+    _tried("a1", "int8", 31000, 20, True),
+    _tried("b2", "cluster+int8", 27000, 21, True, clusters={"conv": 64, "dense": 8}),
+    _tried("c3", "prune+cluster+int8", 9000, 60, False, sparsities={"dense": 0.8}, clusters={"conv": 8, "dense": 8}),
+    _tried("d4", "prune+int8", 28500, 40, False, sparsities={"conv": 0.0, "dense": 0.3}),
+]
+SEARCH = {
+    "recipe": "auto",
+    "target": {"max_drop": 0.005, "margin": 0.01, "alpha": 0.0125, "holdout": 8000, "power": 0.9},
+    "chosen": "b2",
+    "within": True,
+    "pareto": ["a1", "b2", "c3"],
+    "tries": TRIES,
+}
 RECORD = {
     "run": "20260101-000000-abcd",
     "config": "default",
@@ -66,6 +102,7 @@ RECORD = {
     },
     "max_drop": 0.01,
     "variants": [VARIANT],
+    "searches": [SEARCH],
     "pushed": {"recipe": "int8", "path": "p", "sha256": "0" * 64, "version": 1},
     "nodes": [{"id": "DPTrainer", "state": "ran", "seconds": 40.0}],
     "lineage": [

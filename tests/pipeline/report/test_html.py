@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pipeline.report.html import render
-from tests.pipeline.report.records import RECORD
+from tests.pipeline.report.records import RECORD, SEARCH
 
 
 def test_the_page_shows_the_records_figures():
@@ -34,7 +34,15 @@ def test_nothing_is_loaded_from_outside():
 
 @pytest.mark.parametrize("state", ["refused", "failed", "interrupted"])
 def test_a_run_that_ended_early_is_a_sentence(state):
-    record = {**RECORD, "state": state, "error": "the disk is full", "privacy": None, "parent": None, "variants": []}
+    record = {
+        **RECORD,
+        "state": state,
+        "error": "the disk is full",
+        "privacy": None,
+        "parent": None,
+        "variants": [],
+        "searches": [],
+    }
     page = render({**record, "pushed": None, "nodes": [], "lineage": [], "seconds": None})
     assert "the disk is full" in page and "No variant was judged" in page
     assert not re.search(r">\s*(None|nan)\s*<", page)
@@ -77,3 +85,29 @@ def test_a_variant_trained_for_int8_is_set_against_the_plain_one():
     assert "Trained for int8" in page and "+0.50" in page
     record["settings"]["recipes"]["int8"] = [{**plain[0], "sparsity": 0.6}, plain[1]]  # another model: no comparison
     assert "Trained for int8" not in render(record)
+
+
+def test_every_point_that_a_search_tried_is_drawn_and_its_pareto_set_is_a_table():
+    page = render(RECORD)
+    section = page[page.index("Search: auto") :]
+    drawn, table = section[: section.index("</svg>")], section[section.index("<tbody>") : section.index("</section>")]
+    assert len(re.findall(r"<use [^>]*fill: var\(--good\)", drawn)) == 2  # within the target
+    assert len(re.findall(r"<use [^>]*fill: var\(--bad\)", drawn)) == 2
+    assert "chosen: cluster+int8" in drawn and "accuracy on validation, %" in drawn
+    rows = re.findall(r'<tr( class="chosen")?><th scope="row">([^<]*)</th><td class="text">([^<]*)</td>', table)
+    assert rows == [
+        ("", "int8", ""),
+        (' class="chosen"', "cluster+int8, chosen", "8 to 64 clusters"),
+        ("", "prune+cluster+int8", "80 % zeros, 8 clusters"),
+    ]
+    assert "27.0 KB" in table and "−0.05" in table and "−0.31" in table and "28.5 KB" not in table
+
+
+def test_a_search_that_found_nothing_within_its_target_says_so():
+    search = {**SEARCH, "within": False, "chosen": "a1"}
+    assert "None was within the target" in render({**RECORD, "searches": [search]})
+    assert "None was within the target" not in render(RECORD)
+
+
+def test_a_run_without_a_search_says_nothing_of_one():
+    assert "Search:" not in render({**RECORD, "searches": []})

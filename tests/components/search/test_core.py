@@ -1,0 +1,178 @@
+"""The search: what it tries next, what it finds in a model that it can try in full, and that a kill changes nothing."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from components.common.errors import Interrupted, ModelError
+from components.common.examples import scaled
+from components.common.progress import watching
+from components.common.tflite import TFLiteModel, sizes
+from components.gates.measurement import paired, predictions
+from components.search.core import best_of, least_lossy, next_plan, search
+from components.search.plans import Level, pareto, plans
+from components.search.target import expected
+from components.search.tries import Measured, Try
+from components.shipped.reading import read
+
+LEVELS = [
+    Level(
+        kernel=kernel,
+        sparsity=sparsity,
+        clusters=clusters,
+        bytes=round(size * (1 - 0.8 * sparsity) * (clusters or 100) ** 0.5),
+        cost=weight * (sparsity**4 + (1 / clusters if clusters else 0)),
+    )
+    for kernel, size, weight in (("small", 20, 5.0), ("large", 900, 1.0), ("middle", 200, 2.0))
+    for sparsity in (0.0, 0.3, 0.5, 0.7, 0.9)
+    for clusters in (0, 4, 8, 16, 32, 64)
+]
+OFFERED = plans(LEVELS)
+LINE = pareto(OFFERED, lambda plan: (plan.bytes, plan.cost))
+
+
+def tried(plan, within: bool) -> Try:
+    described = {"gzip_bytes": plan.bytes + 1000, "bytes": plan.bytes, "sha256": plan.key}
+    drop = 0.0 if within else 0.5
+    return Try(
+        plan=plan, measured=Measured(described=described, seen=expected(100, drop, 0.5), seconds=1.0), target=0.1
+    )
+
+
+def walked(is_within, most: int) -> list[Try]:
+    tries: list[Try] = []
+    while plan := next_plan(OFFERED, tries, most):
+        tries.append(tried(plan, is_within(plan)))
+    return tries
+
+
+@limits(deadline=None, max_examples=40)
+@given(st.sampled_from(LINE))
+def test_with_tries_enough_it_finds_the_smallest_plan_that_holds(last):
+    """Where what a plan costs is what its scan said, nothing more than 5 % smaller is left out."""
+    tries = walked(lambda plan: plan.cost <= last.cost, 1000)
+    smallest = min(plan.bytes for plan in OFFERED if plan.cost <= last.cost)
+    assert best_of(tries).plan.bytes <= smallest / 0.95
+    assert len({made.plan.key for made in tries}) == len(tries) < 20
+
+
+@limits(deadline=None, max_examples=40)
+@given(st.sampled_from(LINE[:-1]), st.integers(4, 6))
+def test_it_halves_what_is_open_with_every_try(last, most):
+    tries = [made for made in walked(lambda plan: plan.cost <= last.cost, most) if made.plan in LINE]
+    smallest, whole = last.bytes, LINE[0].bytes / LINE[-1].bytes
+    found = best_of(tries)
+    if found is not None and len(tries) == most:
+        widest = max(a.bytes / b.bytes for a, b in zip(LINE, LINE[1:], strict=False))
+        assert found.plan.bytes / smallest <= whole ** (1 / 2 ** (most - 1)) * widest**2 / 0.95
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 20])
+def test_where_nothing_holds_the_mildest_plan_is_tried_at_the_latest_in_the_end(most):
+    plans_ = [made.plan for made in walked(lambda plan: False, most)]
+    assert LINE[0].kind == "int8" and LINE[0] in plans_
+    assert most == 20 or plans_.index(LINE[0]) == most - 1
+
+
+def test_of_equal_ones_the_smaller_or_less_lossy_is_chosen():
+    mild, hard = tried(LINE[0], True), tried(LINE[-1], True)
+    assert best_of([mild, hard]) == hard and least_lossy([mild, hard]) == hard
+    assert best_of([mild, tried(LINE[-1], False)]) == mild == least_lossy([tried(LINE[-1], False), mild])
+    assert best_of([tried(LINE[-1], False)]) is None
+
+
+def test_another_kind_that_holds_is_found_beside_the_line():
+    """Where clustering costs more than its scan said, plans that only prune are tried too."""
+    tries = walked(lambda plan: "cluster" not in plan.kind and plan.cost < 0.1, 1000)
+    assert best_of(tries).plan.kind == "prune+int8"
+    assert all(made.plan.kind.startswith(("int8", "prune+int8")) for made in tries if made.within)
+
+
+@limits(deadline=None, max_examples=40)
+@given(st.lists(st.booleans(), min_size=50, max_size=50), st.integers(1, 12))
+def test_whatever_comes_out_it_ends_and_repeats_nothing(answers, most):
+    waiting = iter(answers)
+    tries = walked(lambda plan: next(waiting), most)
+    assert 1 <= len(tries) <= most and len({made.plan.key for made in tries}) == len(tries)
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(parent, validation, public, settings, target, told, tmp_path_factory):
+    """An uninterrupted search."""
+    with watching(told.append):
+        return search(parent, validation, public, settings, target, tmp_path_factory.mktemp("whole"))
+
+
+def timeless(found) -> dict:
+    facts = json.loads(json.dumps(found.facts()))
+    for made in facts["tries"]:
+        del made["seconds"]
+    return facts
+
+
+def test_a_search_keeps_within_its_target_and_says_what_it_tried(found, told):
+    chosen = found.chosen
+    assert chosen.within and chosen == best_of(found.tries)
+    assert 1 < len(found.tries) <= 3 and len({made.gzip_bytes for made in found.tries}) > 1
+    assert all(made.gzip_bytes >= chosen.gzip_bytes for made in found.tries if made.within)
+    facts = found.facts()
+    assert {made["key"] for made in facts["tries"]} >= set(facts["pareto"]) and len(facts["scan"]) == 3 * 3 * 3
+    assert [line.split(":")[0] for line in told][-len(found.tries) :] == [
+        f"try {number} of at most 3" for number in range(1, len(found.tries) + 1)
+    ]
+
+
+def test_the_file_is_the_one_that_was_measured_and_holds_what_its_plan_says(found, parent, validation):
+    made = found.chosen
+    assert sizes(found.file).items() <= made.measured.described.items()
+    images = scaled(validation.images)
+    classes = predictions(TFLiteModel(found.file).scores(images))
+    before = predictions(parent.predict(images, verbose=0))
+    assert made.measured.seen == paired(validation.labels, before, classes)
+    assert {layer["layer"] for layer in made.measured.described["layers"]} == {"conv", "dense", "logits"}
+    for layer in made.measured.described["layers"]:
+        assert layer["sparsity"] >= made.plan.sparsities.get(layer["layer"], 0) - 0.05
+        assert layer["clusters"] <= made.plan.clusters.get(layer["layer"], 255)
+    assert read(found.file).int8_weights == 1.0
+
+
+def test_a_search_that_is_killed_again_and_again_comes_to_the_same_answer(
+    found, parent, validation, public, settings, target, tmp_path, monkeypatch
+):
+    """The first process dies in the middle of a try, each later one after the first try that it makes itself."""
+
+    def kill(*_):
+        raise Interrupted(15)
+
+    def kill_after_a_try(line: str) -> None:
+        if line.startswith("try") and line not in seen:
+            seen.add(line)
+            raise Interrupted(15)
+
+    seen = set()
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr("components.search.tries.quantize", kill)
+        search(parent, validation, public, settings, target, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.json"]
+    for _ in found.tries:
+        with pytest.raises(Interrupted), watching(kill_after_a_try):
+            search(parent, validation, public, settings, target, tmp_path)
+    again = search(parent, validation, public, settings, target, tmp_path)
+    assert timeless(again) == timeless(found)
+    assert again.file == found.file
+    assert len(seen) == len(found.tries)
+
+
+def test_a_parent_that_cannot_be_compressed_is_an_error(make_model, validation, public, settings, target, tmp_path):
+    broken = make_model()
+    broken.set_weights([w * float("nan") for w in broken.get_weights()])
+    with pytest.raises(ModelError, match="must have finite weights"):
+        search(broken, validation, public, settings, target, tmp_path)
