@@ -63,12 +63,13 @@ _SMALLEST = Line(
     model="lenet5",
     stages=(
         PruneConfig(
-            sparsity=0.98,
-            layers={"conv1": 0.3, "conv2": 0.76, "fc1": 0.983, "fc2": 0.6},
+            sparsity=0.6,
+            layers={"conv1": 0.3, "fc1": 0.844, "fc2": 0.3},
+            units={"fc1": 0.872},
             public=_tuned(40, 0.002),
         ),
-        ClusterConfig(clusters=9, layers={"conv1": 16}, public=_tuned(10)),
-        QuantizeConfig(per_channel=False, public=_tuned(10)),
+        ClusterConfig(clusters=9, layers={"conv1": 20}, public=_tuned(14, 0.0007)),
+        QuantizeConfig(per_channel=False, public=_tuned(8, 0.0003)),
     ),
 )
 LINES = {**_combinations("lenet5"), "lenet5/smallest": _SMALLEST, **_combinations("ds_cnn")}
