@@ -30,12 +30,14 @@ class Line:
     seeds: int = 1
 
 
-def _tuned(epochs: int, learning_rate: float = 0.0005) -> PublicTuning:
+def _tuned(
+    epochs: int, learning_rate: float = 0.0005, augmentations: tuple[str, ...] = ("shift", "flip")
+) -> PublicTuning:
     return PublicTuning(
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=128,
-        augmentations=("shift", "flip"),
+        augmentations=augmentations,
         distillation=0.9,
         temperature=4.0,
     )
@@ -63,12 +65,13 @@ _SMALLEST = Line(
     model="lenet5",
     stages=(
         PruneConfig(
-            sparsity=0.98,
-            layers={"conv1": 0.3, "conv2": 0.76, "fc1": 0.983, "fc2": 0.6},
-            public=_tuned(40, 0.002),
+            sparsity=0.6,
+            layers={"conv1": 0.3, "fc1": 0.844, "fc2": 0.3},
+            units={"fc1": 0.872},
+            public=_tuned(20, 0.003, ("flip",)),
         ),
-        ClusterConfig(clusters=9, layers={"conv1": 16}, public=_tuned(10)),
-        QuantizeConfig(per_channel=False, public=_tuned(10)),
+        ClusterConfig(clusters=9, layers={"conv1": 20}, public=_tuned(13, 0.0007)),
+        QuantizeConfig(per_channel=False, public=_tuned(7, 0.0003)),
     ),
 )
 LINES = {**_combinations("lenet5"), "lenet5/smallest": _SMALLEST, **_combinations("ds_cnn")}

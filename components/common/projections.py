@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+_SETTLED = 0.6  # of training, after which centroids stay: later Lloyd's moves them where no small step can follow
 _INT8 = 127.0  # codes of a weight are in [-127, 127], TFLite's quantization specification
 
 
@@ -50,7 +51,8 @@ class FixedZeros(Projection):
 
 class Centroids(Projection):
     """Holds at most so many distinct values in a kernel, or in each output channel of it; zeros are one of them and
-    stay. Each weight takes the nearest centroid, and centroids follow the mean of their weights (Lloyd 1982).
+    stay. Each weight takes the nearest centroid, and centroids follow the mean of their weights (Lloyd 1982) for the
+    first part of training.
 
     Args:
         starts: float32 [channels, k], ascending, of one channel where all share the centroids.
@@ -64,6 +66,8 @@ class Centroids(Projection):
 
     def update(self, latent: np.ndarray, progress: float) -> None:
         """One iteration of Lloyd's."""
+        if progress > _SETTLED:
+            return
         rows = self._rows(latent)
         moved = [lloyd(row[row != 0], c, 1) for row, c in zip(rows, self._centroids.numpy(), strict=True)]
         self._centroids.assign(np.stack(moved))

@@ -92,3 +92,11 @@ def test_no_gradient_reaches_what_is_held_at_zero():
     np.testing.assert_array_equal(found[0], (kernel != 0).astype(np.float32))
     np.testing.assert_array_equal(found[1], np.ones(2))
     assert found[2] is None
+
+
+def test_centroids_follow_their_weights_at_first_and_stay_later():
+    centroids, moved = Centroids(np.float32([[-1.0, 1.0]]), 1), np.float32([[-3.0, 2.0], [-5.0, 4.0]])
+    centroids.update(moved, 0.5)
+    assert set(centroids(tf.constant(moved)).numpy().ravel()) == {-4.0, 3.0}
+    centroids.update(2 * moved, 0.7)
+    assert set(centroids(tf.constant(moved)).numpy().ravel()) == {-4.0, 3.0}
