@@ -11,7 +11,9 @@ def test_presets_load(preset):
     config = load(preset)
     assert config.name == preset
     recipes = [r.name for r in config.recipes]
-    assert recipes == (["int8"] if preset == "full" else ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"])
+    assert recipes == (
+        ["int8", "cluster5+int8"] if preset == "full" else ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"]
+    )
 
 
 def test_overrides_take_toml_values_and_plain_strings():

@@ -47,14 +47,14 @@ def test_a_file_comes_back_bit_for_bit(make_model, public, mode):
     assert len(packed) < len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
 
 
-def test_clustered_weights_are_a_quarter_smaller_than_with_xz_and_close_to_their_entropy(sparse):
+def test_clustered_weights_are_a_fifth_smaller_than_with_xz_and_close_to_their_entropy(sparse):
     packed = pack(sparse)
     assert unpack.unpack(packed) == sparse and unpack.CODINGS[packed[4]] == "weights"
-    assert len(packed) < 0.75 * len(lzma.compress(sparse, preset=9 | lzma.PRESET_EXTREME))
+    assert len(packed) < 0.8 * len(lzma.compress(sparse, preset=9 | lzma.PRESET_EXTREME))
     zeros, codes = 49_280, 0.03 * 49_280
     p = 0.03
     entropy = -zeros * (p * np.log2(p) + (1 - p) * np.log2(1 - p)) / 8 + codes * 2 / 8
-    assert len(packed) < entropy + 1500  # the graph, its names and tables besides
+    assert len(packed) < entropy + 1000  # the graph and its tables besides
 
 
 @given(st.binary(max_size=300), st.data())
