@@ -117,11 +117,11 @@ class Examples:
                 trained.set_weights(start)
                 return trained
 
-            self._made = {model: (fresh, *(_features(front, raw) for raw in self._raw))}
+            self._made = {model: (fresh, *(features(front, raw) for raw in self._raw))}
         return self._made[model]
 
 
-def _features(front, raw: Split) -> Split:
+def features(front, raw: Split) -> Split:
     """What the fixed layers make of all examples; the images where there are none."""
     if front is None:
         return raw
@@ -129,11 +129,9 @@ def _features(front, raw: Split) -> Split:
     return Split(images=np.concatenate([piece.images for piece in features_of(front, pieces)]), labels=raw.labels)
 
 
-def train_and_score(line: Line, mechanism: Mechanism, examples: Examples, name: str) -> dict[str, float]:
-    """One run: `accuracy` as a fraction of the scored images, and `seconds` of training."""
-    fresh, train, scored = examples.of(line.model)
-    model = fresh()
-    population = len(train)
+def train(line: Line, mechanism: Mechanism, model, private: Split, name: str) -> float:
+    """Trains `model` in place; how many seconds that took."""
+    population = len(private)
     config = TrainerConfig(
         model=line.model,
         population=population,
@@ -151,10 +149,18 @@ def train_and_score(line: Line, mechanism: Mechanism, examples: Examples, name: 
             tell(f"{name}: step {step} of {line.steps}, {time.monotonic() - started:.0f} s")
 
     with tempfile.TemporaryDirectory() as folder:
-        train_privately(model, train, config, mechanism, Journal(Path(folder), math.inf), on_step)
+        train_privately(model, private, config, mechanism, Journal(Path(folder), math.inf), on_step)
+    return round(time.monotonic() - started, 1)
+
+
+def train_and_score(line: Line, mechanism: Mechanism, examples: Examples, name: str) -> dict[str, float]:
+    """One run: `accuracy` as a fraction of the scored images, and `seconds` of training."""
+    fresh, private, scored = examples.of(line.model)
+    model = fresh()
+    seconds = train(line, mechanism, model, private, name)
     images = scored.images if scored.images.dtype != np.uint8 else scored.images.astype(np.float32) / 255.0
     predicted = model.predict(images, batch_size=1000, verbose=0).argmax(1)
-    return {"accuracy": float(np.mean(predicted == scored.labels)), "seconds": round(time.monotonic() - started, 1)}
+    return {"accuracy": float(np.mean(predicted == scored.labels)), "seconds": seconds}
 
 
 def tell(message: str) -> None:

@@ -28,10 +28,10 @@ _CHANNELS_LAST = {"DEPTHWISE_CONV_2D", "BATCH_MATMUL", "CONV_3D"}
 class Weight:
     """A constant that an operator computes with; biases are none.
 
-    name: of the tensor. operator: the code name of the first operator that uses it. values: as stored, in the
-    tensor's shape. dtype: its type's name, `int4` among them. start, bytes: where the file holds it. scales, zeros:
-    float32 and int64 [channels] or [1], empty where the tensor is not quantized. scale_axis: of the scales, None
-    unless each channel has its own. channel_axis: of the output channels.
+    name: of the tensor, or of its operator where it has none. operator: the code name of the first operator that uses
+    it. values: as stored, in the tensor's shape. dtype: its type's name, `int4` among them. start, bytes: where the
+    file holds it. scales, zeros: float32 and int64 [channels] or [1], empty where the tensor is not quantized.
+    scale_axis: of the scales, None unless each channel has its own. channel_axis: of the output channels.
     """
 
     name: str
@@ -184,7 +184,7 @@ class _Graph:
         return place != _BIAS[code] if code in _BIAS else several
 
     def _weight(self, code: str, made: schema.TensorT) -> Weight:
-        name, dtype, quantized = (made.name or b"").decode(), _TYPES[made.type], made.quantization
+        name, dtype, quantized = (made.name or code.encode()).decode(), _TYPES[made.type], made.quantization
         if made.sparsity is not None:
             raise ModelError(f"tensor {name} must be stored dense. Received: TFLite's sparse format")
         data = np.asarray(self.buffers[made.buffer].data, np.uint8)

@@ -12,8 +12,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cl
 )
 
 from components.common.legacy_keras import keras
-from components.common.tflite import Constant, TFLiteModel
 from components.quantization.core import convert
+from components.shipped.reading import Weight, read
 
 layers = keras.layers
 quantization, sparsity = tfmot.quantization.keras, tfmot.sparsity.keras
@@ -34,7 +34,7 @@ def give(model: keras.Model, name: str, zeros: float) -> None:
     model.get_layer(name).set_weights([kernel, bias])
 
 
-def preserving_training(model: keras.Model, preserve_sparsity: bool) -> list[Constant]:
+def preserving_training(model: keras.Model, preserve_sparsity: bool) -> list[Weight]:
     """Trains as TFMOT's guides of CQAT and PCQAT do, and reads the convolutions' kernels from the `.tflite`."""
     scheme = default_8bit_cluster_preserve_quantize_scheme.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity)
     aware = quantization.quantize_apply(quantization.quantize_annotate_model(model), scheme)
@@ -43,7 +43,7 @@ def preserving_training(model: keras.Model, preserve_sparsity: bool) -> list[Con
     images = draw.random((32, *model.input_shape[1:]), np.float32)
     aware.fit(images, draw.normal(size=(32, 3)), batch_size=8, verbose=0)
     content = convert(cluster_utils.strip_clustering_cqat(aware), "dynamic")
-    return [constant for constant in TFLiteModel(content).constants() if constant.values.ndim == 4]
+    return [weight for weight in read(content).weights if weight.values.ndim == 4]
 
 
 def test_pcqat_zeroes_1x1_convolutions():
@@ -61,7 +61,7 @@ def test_cqat_loses_the_clusters_of_a_convolution():
     model = convolutional(layers.Conv2D(8, 3, name="conv"), channels=4)
     give(model, "conv", zeros=0.0)
     (found,) = preserving_training(model, preserve_sparsity=False)
-    assert found.distinct() <= 4 < 8 < len(np.unique(found.values))
+    assert found.distinct_in_a_channel() <= 4 < 8 < len(np.unique(found.values))
 
 
 def test_pcqat_forgets_all_zeros_after_a_layer_that_has_none():
@@ -70,7 +70,7 @@ def test_pcqat_forgets_all_zeros_after_a_layer_that_has_none():
     give(model, "dense", zeros=0.0)
     give(model, "sparse", zeros=0.5)
     before = np.mean(model.get_layer("sparse").get_weights()[0] == 0)
-    sparse = next(constant for constant in preserving_training(model, True) if constant.values.shape[-1] == 8)
+    sparse = next(weight for weight in preserving_training(model, True) if weight.values.shape[-1] == 8)
     assert before > 0.4 and sparse.sparsity() < 0.1
 
 

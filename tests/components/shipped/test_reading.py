@@ -40,9 +40,9 @@ def test_the_weights_of_the_file_are_the_models_kernels(files, model, mode, dtyp
 
 def test_it_says_what_the_interpreter_says(files):
     interpreter = tf.lite.Interpreter(model_content=files["int8"])
-    details = {d["name"]: d for d in interpreter.get_tensor_details()}
+    details = {tuple(d["shape"]): d for d in interpreter.get_tensor_details()}
     for weight in read(files["int8"]).weights:
-        detail = details[weight.name]
+        detail = details[weight.values.shape]
         np.testing.assert_array_equal(weight.values, interpreter.get_tensor(detail["index"]))
         np.testing.assert_array_equal(weight.scales, detail["quantization_parameters"]["scales"])
         stored = files["int8"][weight.start : weight.start + weight.bytes]
