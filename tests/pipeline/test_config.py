@@ -12,7 +12,7 @@ def test_presets_load(preset):
     assert config.name == preset
     recipes = [r.name for r in config.recipes]
     assert recipes == (
-        ["int8", "cluster5+int8"] if preset == "full" else ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"]
+        ["int8", "cluster7+int8"] if preset == "full" else ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"]
     )
 
 
