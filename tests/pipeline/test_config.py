@@ -12,7 +12,7 @@ def test_presets_load(preset):
     assert config.name == preset
     recipes = [r.name for r in config.recipes]
     every = ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"]
-    expected = {"default": [every[0], "int8-trained", *every[1:]], "tiny": every, "full": ["int8", "cluster5+int8"]}
+    expected = {"default": [every[0], "int8-trained", *every[1:]], "tiny": every, "full": ["int8", "cluster7+int8"]}
     assert recipes == expected[preset]
 
 
