@@ -12,8 +12,8 @@ def test_presets_load(preset):
     assert config.name == preset
     recipes = [r.name for r in config.recipes]
     every = ["int8", "prune+int8", "cluster+int8", "prune+cluster+int8"]
-    expected = {"default": [every[0], "int8-trained", *every[1:]], "tiny": every, "full": ["int8", "cluster7+int8"]}
-    assert recipes == expected[preset]
+    default, full = [every[0], "int8-trained", *every[1:]], ["int8", "cluster7+int8"]
+    assert recipes == {"default": default, "tiny": every, "full": full}[preset]
 
 
 def test_overrides_take_toml_values_and_plain_strings():
