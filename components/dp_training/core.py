@@ -85,7 +85,9 @@ class _Training:
         seed = config.insecure_fixed_seed
         self._noise = GaussianNoise(mechanism.noise_multiplier * config.l2_norm_clip, seed)
         self._augmenting = generator(seed)
-        self._add = tf.function(self._add_clipped, reduce_retracing=True)
+        inputs = tf.TensorSpec([None, *model.inputs[0].shape[1:]], model.inputs[0].dtype)
+        labels = tf.TensorSpec([None], tf.int64)
+        self._add = tf.function(self._add_clipped, input_signature=[inputs, labels])  # one trace for all sizes
         self._move = tf.function(self._apply_noised, input_signature=[tf.TensorSpec([], tf.int64)])
 
     def step(self, private: Indexed, sampled: np.ndarray, number: int) -> None:
@@ -102,16 +104,16 @@ class _Training:
             batch = private.take(indices)
             copies = self._config.augmentation_multiplicity
             images = augmented(batch.images, self._config.augmentations, copies, self._augmenting)
-            self._accumulate(tf.constant(images), tf.constant(batch.labels))
+            self._accumulate(scaled(tf.constant(images)), tf.constant(batch.labels))
 
-    def _accumulate(self, images: tf.Tensor, labels: tf.Tensor) -> None:
+    def _accumulate(self, inputs: tf.Tensor, labels: tf.Tensor) -> None:
         """Adds examples to the sum. One whose gradient is not finite, which no clip bounds, adds nothing: it is found
         by halving, so that what an example adds depends on itself alone."""
-        if self._add(images, labels) or len(labels) == 1:
+        if self._add(inputs, labels) or len(labels) == 1:
             return
-        half, copies = len(labels) // 2, len(images) // len(labels)
-        self._accumulate(images[: half * copies], labels[:half])
-        self._accumulate(images[half * copies :], labels[half:])
+        half, copies = len(labels) // 2, len(inputs) // len(labels)
+        self._accumulate(inputs[: half * copies], labels[:half])
+        self._accumulate(inputs[half * copies :], labels[half:])
 
     def state(self) -> list[np.ndarray]:
         """Weights, optimizer state, averages and what weights are held to: the mechanism's outputs, and no more."""
@@ -131,9 +133,9 @@ class _Training:
     def _variables(self) -> list[tf.Variable]:
         return [*self._model.trainable_variables, *self._optimizer.variables(), *self._averages, *self._held.variables]
 
-    def _add_clipped(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def _add_clipped(self, inputs: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Adds one physical batch's clipped gradients to the sums if they are finite; returns whether, a bool."""
-        inputs, present = scaled(images), tf.ones(tf.shape(labels))
+        present = tf.ones(tf.shape(labels))
         clip, copies = self._config.l2_norm_clip, self._config.augmentation_multiplicity
         clipped = clipped_gradient_sum(self._model, inputs, labels, present, clip, multiplicity=copies)
         finite = _all_finite(clipped)

@@ -194,6 +194,18 @@ def test_ema_leaves_the_average_in_the_model(tmp_path):
     np.testing.assert_allclose(ended, average, rtol=1e-3, atol=1e-5)
 
 
+def test_batches_of_many_sizes_are_traced_once_as_those_of_one_are(tmp_path):
+    """TensorFlow warns, in the log, of what it traces often."""
+    calls = {}
+    for name, probability in (("one", 1.0), ("many", 0.5)):
+        seen = calls.setdefault(name, [])
+        layers = keras.layers
+        counting = layers.Lambda(lambda x, seen=seen: (seen.append(x.shape), x)[1])
+        model = keras.Sequential([layers.Input(SHAPE), counting, layers.Flatten(), layers.Dense(CLASSES)])
+        train(tmp_path / name, examples(40), config(steps=6), noise=1.0, probability=probability, model=model)
+    assert len(calls["one"]) == len(calls["many"]) > 0
+
+
 def stop_at(step: int, error: BaseException):
     def on_step(number):
         if number == step:
