@@ -153,6 +153,14 @@ def test_linear_centroids_of_a_compensated_kernel_are_even_about_zero(parent):
         assert np.all(np.isin(values(clustered)[name].round(5), levels.round(5).astype(np.float32)))
 
 
+def test_linear_centroids_of_each_channel_reach_as_far_as_its_own_weights(parent):
+    config = ClusterConfig(clusters=5, centroids="linear", per_channel=True, compensate="public")
+    clustered = cluster(parent, config, None, IMAGES)
+    for before, after in zip(values(parent)["dense"].T, values(clustered)["dense"].T, strict=True):
+        levels = np.abs(before).max() * np.linspace(-1, 1, 5)
+        assert np.abs(after[:, None] - levels).min(1).max() < 1e-6
+
+
 @pytest.mark.parametrize("compensate", ["random", "public"])
 def test_a_compensated_model_scores_closer_to_what_it_was(parent, compensate):
     expected = parent.model(IMAGES).numpy()
