@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> dict:
             examples = examples or Examples(arguments.split, arguments.source)
             done.append(train_and_score(line, mechanism, examples, f"{name}, run {len(done) + 1}"))
             tell(f"{name}, run {len(done)} of {arguments.runs}: {done[-1]}")
-            _replace(arguments.state, json.dumps(state, indent=1))
+            replace(arguments.state, json.dumps(state, indent=1).encode())
         accuracies = [r["accuracy"] for r in done[: arguments.runs]]
         result[name] = {
             "mean": statistics.mean(accuracies),
@@ -193,10 +193,11 @@ def run(arguments: argparse.Namespace) -> dict:
     return result
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Writes a file aside and then renames it, so that a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".new")
-    scratch.write_text(text)
+    scratch = path.with_name(f".{path.name}")
+    scratch.write_bytes(content)
     scratch.replace(path)
 
 

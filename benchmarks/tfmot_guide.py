@@ -18,6 +18,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.pr
     default_8bit_prune_preserve_quantize_scheme as prune_preserve,
 )
 
+from components.common.kernels import plain_copy
 from components.common.legacy_keras import keras
 from components.quantization.core import convert
 
@@ -28,7 +29,7 @@ def pruned(model: keras.Model, images: np.ndarray, labels: np.ndarray, schedule=
     """Pruning guide: from 50 to 80 % over two epochs of batches of 128."""
     steps = -(-len(labels) // 128) * epochs
     schedule = schedule or tfmot.sparsity.keras.PolynomialDecay(0.5, 0.8, begin_step=0, end_step=steps)
-    wrapped = tfmot.sparsity.keras.prune_low_magnitude(_copy(model), pruning_schedule=schedule)
+    wrapped = tfmot.sparsity.keras.prune_low_magnitude(plain_copy(model), pruning_schedule=schedule)
     update = tfmot.sparsity.keras.UpdatePruningStep()
     _fit(wrapped, images, labels, epochs, 128, 1e-3, [update])
     return tfmot.sparsity.keras.strip_pruning(wrapped)
@@ -39,9 +40,9 @@ def clustered(model: keras.Model, images, labels, clusters: int = 16, sparse: bo
     start = tfmot.clustering.keras.CentroidInitialization.LINEAR if clusters == 16 else _START
     settings = {"number_of_clusters": clusters, "cluster_centroids_init": start}
     if sparse:
-        wrapped = sparsity_preserving.cluster_weights(_copy(model), **settings, preserve_sparsity=True)
+        wrapped = sparsity_preserving.cluster_weights(plain_copy(model), **settings, preserve_sparsity=True)
     else:
-        wrapped = tfmot.clustering.keras.cluster_weights(_copy(model), **settings)
+        wrapped = tfmot.clustering.keras.cluster_weights(plain_copy(model), **settings)
     _fit(wrapped, images, labels, 1, 500, 1e-5)
     return tfmot.clustering.keras.strip_clustering(wrapped)
 
@@ -49,7 +50,7 @@ def clustered(model: keras.Model, images, labels, clusters: int = 16, sparse: bo
 def quantized(model: keras.Model, images, labels, scheme=None, examples: int | None = None) -> bytes:
     """QAT guide: one epoch, on a thousand images in batches of 500; the combined guides take all of them by 128."""
     apply, annotate = tfmot.quantization.keras.quantize_apply, tfmot.quantization.keras.quantize_annotate_model
-    wrapped = apply(annotate(_copy(model)), scheme) if scheme else apply(annotate(_copy(model)))
+    wrapped = apply(annotate(plain_copy(model)), scheme) if scheme else apply(annotate(plain_copy(model)))
     chosen = slice(None) if scheme else slice(examples or 1000)
     _fit(wrapped, images[chosen], labels[chosen], 1, 128 if scheme else 500, 1e-3)
     return convert(wrapped, "int8", images[:500])
@@ -82,12 +83,6 @@ GUIDES: dict[str, Callable[..., bytes]] = {
     "cqat": _cqat,
     "pcqat": _pcqat,
 }
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def _fit(model, images, labels, epochs: int, batch: int, rate: float, callbacks=()) -> None:

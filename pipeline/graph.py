@@ -51,14 +51,7 @@ class Places:
 def build(config: Config, places: Places, span: int) -> Pipeline:
     """Builds the TFX pipeline for one span of examples."""
     data, privacy = to_json(config.data), to_json(config.privacy)
-    account = to_json(
-        Account(
-            policy=config.privacy,
-            ledger=str(places.ledger),
-            journals=str(places.journals),
-            population=config.trainer.population,
-        )
-    )
+    account = to_json(_account(config, places))
 
     example_gen = ImportExampleGen(
         input_base=config.data.root,
@@ -102,18 +95,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
     compression, variants, verdicts = [], [], []
     for recipe in config.recipes:
         if recipe.search:
-            search = CompressionSearch(
-                parent=parent,
-                examples=examples,
-                check=checker.outputs["check"],
-                config=to_json(recipe.search),
-                gates=to_json(config.gates),
-                data=data,
-                recipe=recipe.name,
-                competitors=len(config.recipes),
-                journals=str(places.journals),
-            )
-            made = [search.with_id(f"CompressionSearch-{recipe.name}")]
+            made = [_search(config, recipe, parent, examples, checker.outputs["check"], str(places.journals))]
         else:
             made = _stages(recipe, parent, examples, data, account)
         gate = CompressionGate(
@@ -142,6 +124,28 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,
     )
+
+
+def _account(config: Config, places: Places) -> Account:
+    ledger, journals = str(places.ledger), str(places.journals)
+    return Account(policy=config.privacy, ledger=ledger, journals=journals, population=config.trainer.population)
+
+
+def _search(
+    config: Config, recipe: Recipe, parent: Channel, examples: Channel, check: Channel, journals: str
+) -> BaseNode:
+    """The one node of a recipe by accuracy."""
+    return CompressionSearch(
+        parent=parent,
+        examples=examples,
+        check=check,
+        config=to_json(recipe.search),
+        gates=to_json(config.gates),
+        data=to_json(config.data),
+        recipe=recipe.name,
+        competitors=len(config.recipes),
+        journals=journals,
+    ).with_id(f"CompressionSearch-{recipe.name}")
 
 
 def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str, account: str) -> list[BaseNode]:

@@ -11,9 +11,8 @@ from tensorflow_model_optimization.python.core.clustering.keras.clustering_centr
 
 from components.clustering.config import ClusterConfig
 from components.common.compensation import Inputs, cluster_dense
-from components.common.compressed import Compressed, Promise, Tune, by_channel, held
-from components.common.errors import ModelError
-from components.common.kernels import Kernel, copy_of, kernels
+from components.common.compressed import Compressed, Promise, Tune, held, rows_of
+from components.common.kernels import Kernel, copy_of, kernels, require_known
 from components.common.layer_inputs import compensate, images_for
 from components.common.projections import Centroids, lloyd
 
@@ -41,9 +40,7 @@ def cluster(made: Compressed, config: ClusterConfig, tune: Tune | None, public: 
     """
     model = copy_of(made.model)
     found = kernels(model)
-    unknown = sorted(set(config.layers) - set(found))
-    if unknown:
-        raise ModelError(f"`layers` of cluster must name layers of {', '.join(found)}. Received: {unknown[0]}")
+    require_known("cluster", config.layers, found)
     promises = {name: _promise(made.promises.get(name, Promise()), name, config) for name in found}
     keeps, plain, spared = dict(made.promises), list(found), {}
     if config.compensate != "nothing":
@@ -77,7 +74,7 @@ def _levels(kernel: Kernel, promise: Promise, config: ClusterConfig) -> np.ndarr
     values, count = kernel.variable.numpy(), promise.clusters
     if config.centroids != "linear":
         return np.pad(_starts(kernel, count, config), ((0, 0), (0, int(np.any(values == 0)))))
-    rows = by_channel(values, kernel.channel_axis) if config.per_channel else values.reshape(1, -1)
+    rows = rows_of(values, kernel, config.per_channel)
     if promise.sparsity is not None and count % 2 == 0:
         count -= 1  # for zero
     return np.abs(rows).max(1, keepdims=True) * np.linspace(-1, 1, count, dtype=np.float32)
@@ -86,7 +83,7 @@ def _levels(kernel: Kernel, promise: Promise, config: ClusterConfig) -> np.ndarr
 def _starts(kernel: Kernel, count: int, config: ClusterConfig) -> np.ndarray:
     """Ascending centroids of the weights that are not zero, float32 [channels, at most count]."""
     values = kernel.variable.numpy()
-    rows = by_channel(values, kernel.channel_axis) if config.per_channel else values.reshape(1, -1)
+    rows = rows_of(values, kernel, config.per_channel)
     wanted = count - int(np.any(values == 0))
     return np.stack([_centroids_of(row[row != 0], wanted, config.centroids) for row in rows])
 

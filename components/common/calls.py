@@ -1,4 +1,4 @@
-"""Giving a layer another `call` for a while, in any model, nested or shared."""
+"""Reaching the layers of any model, nested or shared, and giving one another `call` for a while."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,6 +6,15 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from components.common.legacy_keras import keras
+
+
+def leaves(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of a model and of the models in it, each once; a layer that is made of others is one."""
+    found: dict[int, keras.layers.Layer] = {}
+    for layer in model._flatten_layers(recursive=False, include_self=False):
+        parts = leaves(layer) if isinstance(layer, keras.Model) else [layer]
+        found.update({id(part): part for part in parts})
+    return list(found.values())
 
 
 @contextlib.contextmanager

@@ -74,14 +74,18 @@ def projections_for(promise: Promise | None, kernel: Kernel) -> list[Projection]
     values = kernel.variable.numpy()
     held: list[Projection] = [FixedZeros(values)] if promise.sparsity is not None else []
     if promise.clusters is not None:
-        rows = by_channel(values, kernel.channel_axis) if promise.per_channel else values.reshape(1, -1)
-        held.append(Centroids(_distinct(rows), kernel.channel_axis))
+        held.append(Centroids(_distinct(rows_of(values, kernel, promise.per_channel)), kernel.channel_axis))
     return held
 
 
 def by_channel(values: np.ndarray, axis: int) -> np.ndarray:
     """A kernel as one row an output channel."""
     return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+
+
+def rows_of(values: np.ndarray, kernel: Kernel, per_channel: bool) -> np.ndarray:
+    """The values of a kernel that share centroids, a row each: those of an output channel, or all."""
+    return by_channel(values, kernel.channel_axis) if per_channel else values.reshape(1, -1)
 
 
 def held(model: keras.Model, promises: dict[str, Promise], added: dict[str, list[Projection]]) -> Held:

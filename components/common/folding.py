@@ -5,10 +5,9 @@ different channels can only be compared after the scaling. The normalization sta
 that what a stage sees is what ships.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
+from components.common.calls import leaves
 from components.common.legacy_keras import keras
 
 _LAYERS = keras.layers
@@ -26,7 +25,7 @@ _BEFORE = {  # the kernel's attribute, and the axes that the normalized channels
 def fold_normalization(model: keras.Model) -> None:
     """Folds, in place, each BatchNormalization of the last axis that alone follows a convolution or Dense layer without
     an activation; the model computes the same as before in inference."""
-    for layer in _leaves(model):
+    for layer in leaves(model):
         before = _layer_before(layer)
         if before is not None:
             _fold(before, layer)
@@ -62,11 +61,3 @@ def _layer_before(layer: keras.layers.Layer) -> keras.layers.Layer | None:
     alone = len(before.inbound_nodes) == len(before.outbound_nodes) == 1
     last = list(layer.axis) == [len(before.output_shape) - 1]
     return before if alone and last else None
-
-
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in model._flatten_layers(recursive=False, include_self=False):
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
-        else:
-            yield layer

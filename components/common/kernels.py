@@ -1,6 +1,6 @@
 """The weights that compression stages change, wherever in a model they are, and why all others stay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +62,26 @@ def kernels(model: keras.Model) -> dict[str, Kernel]:
 
 def skipped(model: keras.Model) -> dict[str, str]:
     """Why the layers that have weights and are not among `kernels` stay as they are, by name."""
-    found = {}
+    changed, found = kernels(model), {}
     for name, layer in _named_layers(model):
-        attribute = _ATTRIBUTES.get(type(layer))
-        if attribute and _size(getattr(layer, attribute)) > 1 or not layer.weights:
-            continue
-        reason = _SINGLE if attribute else _REASONS.get(type(layer), _UNKNOWN.format(type(layer).__name__))
-        found[name] = reason
+        if layer.weights and name not in changed:
+            unknown = _UNKNOWN.format(type(layer).__name__)
+            found[name] = _SINGLE if type(layer) in _ATTRIBUTES else _REASONS.get(type(layer), unknown)
     return found
+
+
+def require_known(stage: str, layers: Iterable[str], found: dict[str, Kernel]) -> None:
+    """Raises ModelError if `layers` of a stage's settings name one that is not among the kernels `found`."""
+    unknown = sorted(set(layers) - set(found))
+    if unknown:
+        raise ModelError(f"`layers` of {stage} must name layers of {', '.join(found)}. Received: {unknown[0]}")
+
+
+def plain_copy(model: keras.Model) -> keras.Model:
+    """A copy of a Sequential or functional model with its weights, as it is."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def copy_of(model: keras.Model) -> keras.Model:
@@ -83,8 +95,7 @@ def copy_of(model: keras.Model) -> keras.Model:
     if not kernels(model):
         raise ModelError(f"model {model.name} must have a convolution or Dense layer to compress. Received: none")
     try:
-        copy = keras.models.clone_model(model)
-        copy.set_weights(model.get_weights())
+        copy = plain_copy(model)
     except (ValueError, NotImplementedError, TypeError) as error:
         reason = (str(error).splitlines() or ["nothing"])[0]
         raise ModelError(f"model {model.name} must be Sequential or functional. Keras says: {reason}") from error

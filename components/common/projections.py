@@ -36,17 +36,23 @@ class Projection:
         return gradient
 
 
-class FixedZeros(Projection):
-    """Holds the zeros that a kernel has. No gradient reaches them: what grows unseen disturbs the others' steps."""
+class Mask(Projection):
+    """Holds at zero what its mask says. No gradient reaches that: what grows unseen disturbs the others' steps."""
 
-    def __init__(self, kernel: np.ndarray):
-        self._mask = tf.constant((kernel != 0).astype(np.float32))
+    _mask: tf.Tensor | tf.Variable  # float32 of the kernel's shape, 0 or 1
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         return latent * self._mask
 
     def passed(self, gradient: tf.Tensor) -> tf.Tensor:
         return gradient * self._mask
+
+
+class FixedZeros(Mask):
+    """Holds the zeros that a kernel has."""
+
+    def __init__(self, kernel: np.ndarray):
+        self._mask = tf.constant((kernel != 0).astype(np.float32))
 
 
 class Centroids(Projection):

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.common.examples import Split, scaled
+from components.common.kernels import plain_copy
 from components.common.legacy_keras import keras
 from components.common.projections import Held
 from components.common.tuning import PublicTuning
@@ -52,7 +53,7 @@ def fit(
     dataset = dataset.prefetch(2).repeat(settings.epochs)
     steps = -(-len(tf.nest.flatten(labels)[0]) // settings.batch_size) * settings.epochs
     every = max(1, steps // _UPDATES)
-    teacher = (teacher or _copy(model)) if settings.distillation else None
+    teacher = (teacher or plain_copy(model)) if settings.distillation else None
     step = _step(model, teacher, holding, settings, steps)
     for number, (x, y) in enumerate(dataset):
         if number % every == 0:
@@ -77,12 +78,6 @@ def _step(model: keras.Model, teacher: keras.Model | None, held: Held, settings:
         optimizer.apply_gradients([(gradient, variable) for gradient, variable in pairs if gradient is not None])
 
     return step
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def _error(labels: Any, scores: Any) -> tf.Tensor:

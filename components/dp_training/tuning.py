@@ -65,7 +65,8 @@ def fingerprint_of(examples) -> str:
 def _publicly(settings: PublicTuning, before, examples, data: DataConfig) -> Tune:
     def tune(model, held) -> None:
         public = read_split(examples.uri, "public", data.image_shape)
-        fit_public(model, public, settings, held, load_compressed(before.uri).model)
+        teacher = load_compressed(before.uri).model if settings.distillation else None
+        fit_public(model, public, settings, held, teacher)
 
     return tune
 

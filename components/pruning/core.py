@@ -10,9 +10,9 @@ from tensorflow_model_optimization.python.core.sparsity.keras.pruning_schedule i
 from components.common.compensation import Inputs, prune_dense, saliency_of
 from components.common.compressed import Compressed, Promise, Tune, held
 from components.common.errors import ModelError
-from components.common.kernels import Kernel, copy_of, kernels
+from components.common.kernels import Kernel, copy_of, kernels, require_known
 from components.common.layer_inputs import compensate, images_for
-from components.common.projections import Projection
+from components.common.projections import Mask
 from components.pruning.config import PruneConfig
 from components.pruning.units import without_units
 
@@ -41,9 +41,7 @@ def prune(made: Compressed, config: PruneConfig, tune: Tune | None, public: Any 
     if config.units:
         model = without_units(model, config.units)
     found = kernels(model)
-    unknown = sorted(set(config.layers) - set(found))
-    if unknown:
-        raise ModelError(f"`layers` of prune must name layers of {', '.join(found)}. Received: {unknown[0]}")
+    require_known("prune", config.layers, found)
     targets = {name: config.layers.get(name, config.sparsity) for name in found}
     masks = {name: Zeros(kernel, targets[name], config) for name, kernel in found.items() if targets[name]}
     spared = {}
@@ -67,7 +65,7 @@ def _pruned(mask: "Zeros", kernel: Kernel, matrix: np.ndarray, inputs: Inputs) -
     return prune_dense(matrix, inputs, mask(tf.ones(shape)).numpy().reshape(matrix.shape) != 0)
 
 
-class Zeros(Projection):
+class Zeros(Mask):
     """Holds the smallest weights of a kernel at zero; how many follows the schedule, and what is zero stays zero."""
 
     def __init__(self, kernel: Kernel, sparsity: float, config: PruneConfig):
@@ -93,12 +91,6 @@ class Zeros(Projection):
         tick = round(_TICKS * progress)
         self._mask.assign(self._chosen(latent * self._mask.numpy(), self._schedule(tf.constant(tick))[1]))
         self._ended.assign(tick >= self._end)
-
-    def __call__(self, latent: tf.Tensor) -> tf.Tensor:
-        return latent * self._mask
-
-    def passed(self, gradient: tf.Tensor) -> tf.Tensor:
-        return gradient * self._mask
 
     def _chosen(self, latent: np.ndarray, sparsity: tf.Tensor) -> np.ndarray:
         """TFMOT's mask for a kernel, which it is shown in a shape that its patterns are defined for."""

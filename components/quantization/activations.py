@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.common.calls import replaced_call
+from components.common.calls import leaves, replaced_call
 from components.common.legacy_keras import keras
 
 _LAYERS = keras.layers
@@ -33,21 +33,13 @@ def quantized_activations(model: keras.Model, inputs: Any) -> Iterator[None]:
     Args:
         inputs: float32 [n, …] for each input of the model (an array, or a list of them); they set the ranges.
     """
-    layers = [layer for layer in _leaves(model) if not isinstance(layer, _MOVING) and not _is_fused(layer)]
+    layers = [layer for layer in leaves(model) if not isinstance(layer, _MOVING) and not _is_fused(layer)]
     ranges = _ranges(model, layers, inputs)
     with contextlib.ExitStack() as stack:
         for layer in layers:
             if layer in ranges:
                 stack.enter_context(replaced_call(layer, _rounding(layer.call, *ranges[layer])))
         yield
-
-
-def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
-    found: dict[int, keras.layers.Layer] = {}
-    for layer in model._flatten_layers(recursive=False, include_self=False):
-        parts = _leaves(layer) if isinstance(layer, keras.Model) else [layer]
-        found.update({id(part): part for part in parts})
-    return list(found.values())
 
 
 def _is_fused(layer: keras.layers.Layer) -> bool:

@@ -1,8 +1,5 @@
 """TFX glue of the quantization stage, the last one of every recipe: it writes the variant."""
 
-import json
-from pathlib import Path
-
 from components.common.artifacts import Variant
 from components.common.compressed import load_compressed
 from components.common.examples import read_split, scaled
@@ -14,6 +11,7 @@ from components.quantization.config import CALIBRATED, QuantizeConfig
 from components.quantization.core import quantize
 from components.shipped.agreement import agreement
 from components.shipped.description import described
+from components.shipped.variant import write_variant
 
 
 @component
@@ -33,8 +31,4 @@ def Quantizer(
     tuning = tuning_of(stage, model, examples, variant, data_config, account)
     made, content = quantize(load_compressed(model.uri), stage, calibration, tuning.tune)
     facts = {**described(recipe, stage.mode, made, content), **agreement(made.model, content, [public])}
-    Path(variant.uri, "model.tflite").write_bytes(content)
-    Path(variant.uri, "variant.json").write_text(json.dumps(facts, indent=2))
-    tuning.statement.save(variant.uri)
-    variant.set_string_custom_property("recipe", recipe)
-    variant.set_string_custom_property("sha256", facts["sha256"])
+    write_variant(variant, content, facts, tuning.statement)

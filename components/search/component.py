@@ -16,6 +16,7 @@ from components.privacy.statement import load_statement
 from components.search.config import SearchConfig
 from components.search.core import search
 from components.search.target import Target
+from components.shipped.variant import write_variant
 
 
 @component
@@ -40,9 +41,6 @@ def CompressionSearch(
     run = run_key("search", config, data, came_in.fingerprint(), fingerprint_of(examples))
     found = search(came_in.model, validation, public, settings, target, Path(journals, f"search-{run}"))
     facts = {**found.chosen.measured.described, "recipe": recipe}
-    Path(variant.uri, "model.tflite").write_bytes(found.file)
-    Path(variant.uri, "variant.json").write_text(json.dumps(facts, indent=2))
     Path(variant.uri, "search.json").write_text(json.dumps({"recipe": recipe, **found.facts()}, indent=2))
-    load_statement(parent.uri).save(variant.uri)  # what was read besides weights is public, so that ε is the parent's
-    variant.set_string_custom_property("recipe", recipe)
-    variant.set_string_custom_property("sha256", facts["sha256"])
+    statement = load_statement(parent.uri)  # what was read besides weights is public, so that ε is the parent's
+    write_variant(variant, found.file, facts, statement)

@@ -6,7 +6,6 @@ from typing import Any
 from components.common.compressed import Compressed
 from components.common.errors import ModelError
 from components.common.tflite import sizes
-from components.shipped.packing import pack
 from components.shipped.promises import Kept, kept, read_again, require_kept
 from components.shipped.reading import Contents, read
 
@@ -22,9 +21,8 @@ def described(recipe: str, mode: str, made: Compressed, file: bytes) -> dict[str
         file: the `.tflite`.
 
     Returns:
-        `recipe`, `mode`, the sizes, `download_bytes` (of `packing.pack`), `sparsity`, `int8_weights` and
-        `integer_operators` as fractions of the file, `layers` (one `Kept` a kernel) and `skipped` (why layers stayed as
-        they were, by stage and layer).
+        `recipe`, `mode`, the sizes, `sparsity`, `int8_weights` and `integer_operators` as fractions of the file,
+        `layers` (one `Kept` a kernel) and `skipped` (why layers stayed as they were, by stage and layer).
 
     Raises:
         ModelError: the file does not keep a promise; the line names the layer.
@@ -39,7 +37,6 @@ def described(recipe: str, mode: str, made: Compressed, file: bytes) -> dict[str
         "recipe": recipe,
         "mode": mode,
         **sizes(file),
-        "download_bytes": len(pack(file)),
         "sparsity": seen.sparsity,
         "int8_weights": seen.int8_weights,
         "integer_operators": seen.integer_operators,

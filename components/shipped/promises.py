@@ -3,7 +3,9 @@
 The converter renames tensors, so the tensor of a kernel is found by what it holds.
 """
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,12 +61,10 @@ def kept(made: Compressed, file: Contents) -> list[Kept]:
             Kept(
                 layer=name,
                 tensor=tensor.start,
-                dtype=tensor.dtype,
                 promised_sparsity=promise.sparsity if promise else None,
                 promised_clusters=promise.clusters if promise else None,
                 per_channel=per_channel,
-                sparsity=tensor.sparsity(),
-                clusters=tensor.distinct_in_a_channel() if per_channel else tensor.distinct(),
+                **_held_by(tensor, per_channel),
             )
         )
     return found
@@ -84,11 +84,14 @@ def read_again(before: list[Kept], file: Contents) -> list[Kept]:
     for k in before:
         if k.tensor not in tensors:
             raise ModelError(f"layer {k.layer} must be at byte {k.tensor} of the file. Received: no weights there")
-        tensor = tensors[k.tensor]
-        clusters = tensor.distinct_in_a_channel() if k.per_channel else tensor.distinct()
-        fresh = {"sparsity": tensor.sparsity(), "clusters": clusters, "dtype": tensor.dtype}
-        again.append(Kept(**{**vars(k), **fresh}))
+        again.append(dataclasses.replace(k, **_held_by(tensors[k.tensor], k.per_channel)))
     return again
+
+
+def _held_by(tensor: Weight, per_channel: bool) -> dict[str, Any]:
+    """The fields of `Kept` that are read from the file."""
+    clusters = tensor.distinct_in_a_channel() if per_channel else tensor.distinct()
+    return {"dtype": tensor.dtype, "sparsity": tensor.sparsity(), "clusters": clusters}
 
 
 def _tensor_of(name: str, kernel: Kernel, file: Contents) -> Weight:

@@ -19,21 +19,13 @@ from components.dp_training.charged import Account
 from components.dp_training.component import DPTrainer
 from components.dp_training.config import TrainerConfig
 from components.dp_training.randomness import PoissonSampler
-from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.privacy.accounting import epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
 from components.privacy.statement import load_statement
+from tests.components import settings
 
-DATA = DataConfig(
-    name="d",
-    root="r",
-    schema="s",
-    roles=RolesConfig(**{role: role for role in ROLES}),
-    image_shape=(24, 24, 1),
-    classes=("a", "b", "c"),
-    public_source="somewhere",
-)
+DATA = dataclasses.replace(settings.DATA, image_shape=(24, 24, 1))
 TRAINER = TrainerConfig(population=90, expected_batch_size=9, steps=4, l2_norm_clip=0.5, learning_rate=0.1)
 SPAN, DELTA = "d/span-6", 1e-3
 

@@ -23,7 +23,6 @@ from components.common.tflite import TFLiteModel
 from components.common.tfx_nodes import standard_artifacts
 from components.common.tuning import PrivateTuning, PublicTuning
 from components.dp_training.charged import Account
-from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
@@ -32,17 +31,9 @@ from components.pruning.component import Pruner
 from components.pruning.config import PruneConfig
 from components.quantization.component import Quantizer
 from components.quantization.config import QuantizeConfig
+from tests.components.settings import DATA
 
 L = keras.layers
-DATA = DataConfig(
-    name="d",
-    root="r",
-    schema="s",
-    roles=RolesConfig(**{role: role for role in ROLES}),
-    image_shape=(12, 12, 1),
-    classes=("a", "b", "c"),
-    public_source="somewhere",
-)
 SPAN, DELTA = "d/span-6", 1e-3
 POLICY = PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=9.0)
 TRAINED = Mechanism(noise_multiplier=2.0, sampling_probability=0.1, steps=10)

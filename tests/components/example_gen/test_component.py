@@ -12,8 +12,9 @@ from components.common.errors import DataError
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
 from components.example_gen.component import DataChecker, _raise_on_anomalies
-from components.example_gen.config import ROLES, DataConfig, RolesConfig
+from components.example_gen.config import ROLES
 from components.example_gen.core import known_labels
+from tests.components.settings import DATA
 
 
 def schema(folder, text: str) -> str:
@@ -65,17 +66,6 @@ def test_an_anomaly_of_the_whole_split_stops_too(tmp_path):
     anomalies(tmp_path, "public", found)
     with pytest.raises(DataError, match="too few examples"):
         _raise_on_anomalies(str(tmp_path))
-
-
-DATA = DataConfig(
-    name="d",
-    root="r",
-    schema="s",
-    roles=RolesConfig(**{role: role for role in ROLES}),
-    image_shape=(12, 12, 1),
-    classes=("a", "b", "c"),
-    public_source="",
-)
 
 
 @pytest.fixture

@@ -17,38 +17,15 @@ from components.common.settings import to_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import standard_artifacts
 from components.common.tuning import PublicTuning
-from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.gates.component import CompressionGate
 from components.gates.config import GatesConfig
-from components.privacy.accounting import Mechanism
 from components.privacy.config import PrivacyConfig
-from components.privacy.statement import Statement
 from components.quantization.core import convert
 from components.shipped.promises import kept
 from components.shipped.reading import read
+from tests.components.settings import DATA, STATEMENT
 
-DATA = DataConfig(
-    name="d",
-    root="r",
-    schema="s",
-    roles=RolesConfig(**{role: role for role in ROLES}),
-    image_shape=(12, 12, 1),
-    classes=("a", "b", "c"),
-    public_source="p",
-)
 GATES = GatesConfig(max_drop=0.1, slice_max_drop=0.2, max_latency_ratio=1000.0)
-STATEMENT = Statement(
-    span="d/span-1",
-    charge=1,
-    epsilon=2.5,
-    run_epsilon=2.5,
-    delta=1e-5,
-    mechanism=Mechanism(noise_multiplier=1.0, sampling_probability=0.1, steps=3),
-    l2_norm_clip=1.0,
-    population=100,
-    public_source="p",
-    pretrained=False,
-)
 
 
 @pytest.fixture(scope="module")

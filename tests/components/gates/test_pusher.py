@@ -19,9 +19,10 @@ from components.gates.serving import served
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
-from components.privacy.statement import Statement, load_statement
+from components.privacy.statement import load_statement
 from components.quantization.core import convert
 from components.shipped.unpack import unpack
+from tests.components import settings
 
 keras.utils.set_random_seed(0)
 CONTENT = convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
@@ -29,17 +30,8 @@ VERDICT = {"recipe": "int8", "verdict": "pass", **sizes(CONTENT), "accuracy": 0.
 POLICY = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0)
 MECHANISM = Mechanism(noise_multiplier=1.0, sampling_probability=0.01, steps=3)
 SPENT = epsilon_of([MECHANISM], POLICY.delta)
-STATEMENT = Statement(
-    span="d/span-1",
-    charge=1,
-    epsilon=SPENT,
-    run_epsilon=SPENT,
-    delta=POLICY.delta,
-    mechanism=MECHANISM,
-    l2_norm_clip=1.0,
-    population=100,
-    public_source="p",
-    pretrained=False,
+STATEMENT = dataclasses.replace(
+    settings.STATEMENT, epsilon=SPENT, run_epsilon=SPENT, delta=POLICY.delta, mechanism=MECHANISM
 )
 
 

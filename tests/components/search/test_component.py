@@ -10,36 +10,14 @@ from components.common.artifacts import DataCheck, Variant
 from components.common.models import save_model
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
-from components.example_gen.config import ROLES, DataConfig, RolesConfig
 from components.gates.config import GatesConfig
-from components.privacy.accounting import Mechanism
-from components.privacy.statement import Statement, load_statement
+from components.privacy.statement import load_statement
 from components.search.component import CompressionSearch
 from components.search.config import SearchConfig
 from components.search.tries import Bench
 from components.shipped.description import broken_promises
+from tests.components.settings import DATA, STATEMENT
 
-DATA = DataConfig(
-    name="d",
-    root="r",
-    schema="s",
-    roles=RolesConfig(**{role: role for role in ROLES}),
-    image_shape=(12, 12, 1),
-    classes=("a", "b", "c"),
-    public_source="p",
-)
-STATEMENT = Statement(
-    span="d/span-1",
-    charge=1,
-    epsilon=2.5,
-    run_epsilon=2.5,
-    delta=1e-5,
-    mechanism=Mechanism(noise_multiplier=1.0, sampling_probability=0.1, steps=3),
-    l2_norm_clip=1.0,
-    population=100,
-    public_source="p",
-    pretrained=False,
-)
 SETTINGS = SearchConfig(max_drop=0.1, sparsities=(0.5,), clusters=(8,), tries=2)
 
 
