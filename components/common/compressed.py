@@ -3,11 +3,12 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from components.common.kernels import Kernel, kernels, skipped
 from components.common.legacy_keras import keras
@@ -88,9 +89,14 @@ def rows_of(values: np.ndarray, kernel: Kernel, per_channel: bool) -> np.ndarray
     return by_channel(values, kernel.channel_axis) if per_channel else values.reshape(1, -1)
 
 
-def held(model: keras.Model, promises: dict[str, Promise], added: dict[str, list[Projection]]) -> Held:
-    """Holds a model's kernels to earlier promises and to what a stage adds."""
-    pairs = []
+def held(
+    model: keras.Model,
+    promises: dict[str, Promise],
+    added: dict[str, list[Projection]],
+    others: Iterable[tuple[tf.Variable, list[Projection]]] = (),
+) -> Held:
+    """Holds a model's kernels to earlier promises and to what a stage adds, and `others` that no promise is made of."""
+    pairs = list(others)
     for name, kernel in kernels(model).items():
         projections = projections_for(promises.get(name), kernel) + added.get(name, [])
         if projections:

@@ -1,8 +1,8 @@
 """BatchNormalization folded into the layer before it, as TFLite's converter will, before a stage looks at the weights.
 
 A kernel that is clustered first and scaled channel by channel afterwards has no few values left, and weights of
-different channels can only be compared after the scaling. The normalization stays in the model as a shift, frozen, so
-that what a stage sees is what ships.
+different channels can only be compared after the scaling. Its shift becomes the layer's bias, which stages then train:
+few values leave little else to correct a channel's mean with. The normalization stays in the model, frozen, as nothing.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ _BEFORE = {  # the kernel's attribute, and the axes that the normalized channels
 
 def fold_normalization(model: keras.Model) -> None:
     """Folds, in place, each BatchNormalization of the last axis that alone follows a convolution or Dense layer without
-    an activation; the model computes the same as before in inference."""
+    an activation; the model, of which no function was traced yet, computes the same as before in inference."""
     for layer in leaves(model):
         before = _layer_before(layer)
         if before is not None:
@@ -40,11 +40,13 @@ def _fold(before: keras.layers.Layer, normalization: keras.layers.BatchNormaliza
     kernel = getattr(before, attribute)
     shape = [size if axis - len(kernel.shape) in axes else 1 for axis, size in enumerate(kernel.shape)]
     kernel.assign(kernel * scale.reshape(shape))
-    if before.use_bias:
-        before.bias.assign(before.bias * scale)
+    if not before.use_bias:
+        before.use_bias = True
+        before.bias = before.add_weight(name=f"{before.name}/bias", shape=mean.shape, initializer="zeros")
+    before.bias.assign((before.bias - mean) * scale + beta)
     normalization.trainable = False
     normalization.moving_variance.assign(np.full_like(variance, 1 - normalization.epsilon))
-    normalization.moving_mean.assign(mean * scale - beta)
+    normalization.moving_mean.assign(np.zeros_like(mean))
     if normalization.scale:
         normalization.gamma.assign(np.ones_like(variance))
     if normalization.center:

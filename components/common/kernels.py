@@ -19,6 +19,10 @@ _ATTRIBUTES = {  # what TFLite runs as a convolution or a matrix product
     _LAYERS.SeparableConv1D: "pointwise_kernel",
     _LAYERS.SeparableConv2D: "pointwise_kernel",
 }
+_DEPTHWISE = (
+    *(_LAYERS.DepthwiseConv1D, _LAYERS.DepthwiseConv2D),
+    *(_LAYERS.SeparableConv1D, _LAYERS.SeparableConv2D),
+)
 _REASONS = {
     _LAYERS.DepthwiseConv2D: "a depthwise kernel has a handful of weights a channel, and each counts",
     _LAYERS.DepthwiseConv1D: "a depthwise kernel has a handful of weights a channel, and each counts",
@@ -58,6 +62,12 @@ def kernels(model: keras.Model) -> dict[str, Kernel]:
         if attribute and _size(getattr(layer, attribute)) > 1:
             found[name] = Kernel(name=name, layer=layer, variable=getattr(layer, attribute))
     return found
+
+
+def depthwise_kernels(model: keras.Model) -> list[tf.Variable]:
+    """The kernels of the depthwise convolutions, [..., channels, multiplier], which only quantization changes."""
+    layers = [layer for _, layer in _named_layers(model)]
+    return [layer.depthwise_kernel for layer in layers if type(layer) in _DEPTHWISE]
 
 
 def skipped(model: keras.Model) -> dict[str, str]:

@@ -95,11 +95,11 @@ class Int8Grid(Projection):
     (TFLite's 8-bit quantization specification).
 
     Args:
-        rank: of the kernel. channel_axis: of the output channels; None for one scale.
+        rank: of the kernel. channel_axes: of the output channels, two of a depthwise kernel; none for one scale.
     """
 
-    def __init__(self, rank: int, channel_axis: int | None):
-        self._axes = [axis for axis in range(rank) if axis != channel_axis]
+    def __init__(self, rank: int, *channel_axes: int):
+        self._axes = [axis for axis in range(rank) if axis not in channel_axes]
 
     def __call__(self, latent: tf.Tensor) -> tf.Tensor:
         scale = tf.reduce_max(tf.abs(latent), self._axes, keepdims=True) / _INT8

@@ -9,7 +9,7 @@ from tensorflow.lite.python.convert import ConverterError
 
 from components.common.compressed import Compressed, Tune, held
 from components.common.errors import ModelError
-from components.common.kernels import copy_of, kernels, require_finite
+from components.common.kernels import copy_of, depthwise_kernels, kernels, require_finite
 from components.common.legacy_keras import keras
 from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
@@ -42,7 +42,8 @@ def quantize(made: Compressed, config: QuantizeConfig, calibration: Any, tune: T
     model, per_channel = made.model, config.per_channel and not _is_misread(made, config)
     if tune is not None:
         model = copy_of(model)
-        holding = held(model, made.promises, _grids(model, config.mode, per_channel))
+        grids = _grids(model, config.mode, per_channel), _depthwise(model, config.mode, per_channel)
+        holding = held(model, made.promises, *grids)
         rounding = calibration is not None and config.mode == "int8" and config.private is None
         with quantized_activations(model, calibration) if rounding else contextlib.nullcontext():
             tune(model, holding)
@@ -66,8 +67,15 @@ def _grids(model: keras.Model, mode: str, per_channel: bool) -> dict[str, list[I
         if mode == "dynamic" and shape.num_elements() < _SMALL:
             continue
         scaled = per_channel and not isinstance(kernel.layer, keras.layers.Dense)
-        grids[name] = [Int8Grid(len(shape), kernel.channel_axis if scaled else None)]
+        grids[name] = [Int8Grid(len(shape), *([kernel.channel_axis] if scaled else []))]
     return grids
+
+
+def _depthwise(model: keras.Model, mode: str, per_channel: bool) -> list[tuple[tf.Variable, list[Int8Grid]]]:
+    """The same of depthwise kernels, whose channels lie on two axes; mode dynamic leaves small ones as they are."""
+    axes = (-2, -1) if per_channel else ()
+    ranks = [(kernel, len(kernel.shape)) for kernel in depthwise_kernels(model) if mode in CALIBRATED]
+    return [(kernel, [Int8Grid(rank, *(rank + axis for axis in axes))]) for kernel, rank in ranks]
 
 
 def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_channel: bool = True) -> bytes:

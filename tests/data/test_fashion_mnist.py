@@ -172,9 +172,7 @@ def test_full_set_keeps_the_samples_roles(real):
 def test_two_runs_write_the_same_bytes(tmp_path, origins):
     for output in ("first", "second", "second"):
         assert (
-            script.main(
-                ["sample", "--source", str(tmp_path / "source"), "--output", str(tmp_path / output)], origins
-            )
+            script.main(["sample", "--source", str(tmp_path / "source"), "--output", str(tmp_path / output)], origins)
             == 0
         )
     assert bytes_by_file(tmp_path / "first") == bytes_by_file(tmp_path / "second")

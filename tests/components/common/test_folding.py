@@ -42,13 +42,24 @@ def folded_scales(model: keras.Model) -> list[bool]:
 def test_the_model_computes_the_same_and_the_scale_is_gone(layer, bias, settings):
     model = busy(keras.Sequential([L.Input((6, 6, 3)), layer(bias), L.BatchNormalization(**settings), L.ReLU()]))
     x = np.random.default_rng(1).normal(size=(4, 6, 6, 3)).astype(np.float32)
-    before, kernel = model.predict(x, verbose=0), model.layers[0].get_weights()[0].copy()
+    before, kernel = model(x), model.layers[0].get_weights()[0].copy()
     fold_normalization(model)
-    np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model(x), before, rtol=1e-4, atol=1e-4)
     assert folded_scales(model) == [True]
     fold_normalization(model)  # a second time changes nothing more
-    np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model(x), before, rtol=1e-4, atol=1e-4)
     assert isinstance(model.layers[0], L.SeparableConv2D) or not np.allclose(model.layers[0].get_weights()[0], kernel)
+
+
+def test_the_shift_is_a_bias_that_can_be_trained():
+    model = busy(keras.Sequential([L.Input((6, 6, 3)), L.Conv2D(5, 3, use_bias=False), L.BatchNormalization()]))
+    fold_normalization(model)
+    assert [variable.shape for variable in model.trainable_variables] == [(3, 3, 3, 5), (5,)]
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    x = np.random.default_rng(1).normal(size=(4, 6, 6, 3)).astype(np.float32)
+    np.testing.assert_array_equal(copy(x), model(x))
+    assert np.any(model.layers[0].bias.numpy())
 
 
 def test_it_reaches_into_nested_models_and_frozen_means_inference():
@@ -56,7 +67,7 @@ def test_it_reaches_into_nested_models_and_frozen_means_inference():
     image = L.Input((6, 6, 3))
     model = busy(keras.Model(image, L.Add()([inner(image), inner(inner(image))])))
     x = np.random.default_rng(1).normal(size=(4, 6, 6, 3)).astype(np.float32)
-    before = model.predict(x, verbose=0)
+    before = model(x)
     fold_normalization(model)
     assert folded_scales(model) == [True]
     np.testing.assert_allclose(model(x, training=True), before, rtol=1e-4, atol=1e-4)

@@ -51,17 +51,24 @@ def test_lloyd_never_errs_more_than_where_it_started(values, count):
     assert np.all(np.diff(moved) >= 0) and error(moved) <= error(starts) * (1 + 1e-5) + 1e-6
 
 
-@pytest.mark.parametrize("axis", [None, 1])
-def test_the_grid_has_at_most_255_values_a_scale_and_keeps_the_largest_weight(axis):
+@pytest.mark.parametrize("axes", [(), (1,)])
+def test_the_grid_has_at_most_255_values_a_scale_and_keeps_the_largest_weight(axes):
     kernel = weights(2000, 2) * np.float32([1, 100])
-    made = Int8Grid(2, axis)(tf.constant(kernel)).numpy()
-    scales = np.abs(kernel).max(axis=0 if axis == 1 else None) / 127
+    made = Int8Grid(2, *axes)(tf.constant(kernel)).numpy()
+    scales = np.abs(kernel).max(axis=0 if axes else None) / 127
     codes = made / scales
     np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
     assert (
         np.abs(codes).max() == pytest.approx(127, abs=1e-3) and np.abs(made - kernel).max() <= scales.max() / 2 * 1.01
     )
-    np.testing.assert_allclose(Int8Grid(2, axis)(tf.constant(made)), made, rtol=1e-5)
+    np.testing.assert_allclose(Int8Grid(2, *axes)(tf.constant(made)), made, rtol=1e-5)
+
+
+def test_a_depthwise_kernel_has_a_scale_for_each_of_its_two_axes_of_channels():
+    kernel = weights(3, 3, 4, 2)
+    codes = Int8Grid(4, 2, 3)(tf.constant(kernel)).numpy() / np.abs(kernel).max((0, 1)) * 127
+    np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
+    assert np.all(np.abs(codes).max((0, 1)) > 126.9)
 
 
 def test_a_kernel_of_zeros_stays_one_on_the_grid():
@@ -72,7 +79,7 @@ def test_projections_are_applied_in_turn_and_what_stands_behind_comes_back():
     kernel = weights(40, 3)
     variable = tf.Variable(kernel)
     sparse = kernel * (np.abs(kernel) > 0.5)
-    held = Held([(variable, [FixedZeros(sparse), Centroids(np.float32([[-1, 1]]), 1), Int8Grid(2, None)])])
+    held = Held([(variable, [FixedZeros(sparse), Centroids(np.float32([[-1, 1]]), 1), Int8Grid(2)])])
     held.update(0.0)
     with held.projected():
         inside = variable.numpy()
@@ -86,7 +93,7 @@ def test_projections_are_applied_in_turn_and_what_stands_behind_comes_back():
 def test_no_gradient_reaches_what_is_held_at_zero():
     kernel = weights(40, 3) * (weights(40, 3) > 0)
     variable, other = tf.Variable(kernel), tf.Variable(weights(2))
-    held = Held([(variable, [FixedZeros(kernel), Int8Grid(2, None)])])
+    held = Held([(variable, [FixedZeros(kernel), Int8Grid(2)])])
     gradients = [tf.ones((40, 3)), tf.ones(2), None]
     found = held.passed(gradients, [variable, other, tf.Variable(0.0)])
     np.testing.assert_array_equal(found[0], (kernel != 0).astype(np.float32))

@@ -37,7 +37,7 @@ def held(model: keras.Model, kind: str) -> Held:
             "fixed zeros": lambda v=values: FixedZeros(v * (np.abs(v) > 0.3)),
             "zeros": lambda k=kernel: Zeros(k, 0.5, PruneConfig(sparsity=0.5, ramp=0.4)),
             "centroids": lambda k=kernel, few=few: Centroids(few, k.channel_axis),
-            "int8": lambda k=kernel: Int8Grid(2, None),
+            "int8": lambda k=kernel: Int8Grid(2),
         }[kind]()
         made.append((kernel.variable, [projection]))
     return Held(made)

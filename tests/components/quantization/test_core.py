@@ -105,6 +105,28 @@ def test_training_for_int8_leaves_weights_that_the_file_stores_exactly(model, pu
     np.testing.assert_allclose(values, np.moveaxis(kernel, -1, 0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_training_for_int8_leaves_depthwise_weights_that_the_file_stores_exactly(public, per_channel):
+    layers, images = keras.layers, scaled(public.images)
+    model = keras.Sequential(
+        [
+            layers.Input((12, 12, 1)),
+            layers.Conv2D(3, 3),
+            layers.DepthwiseConv2D(3, depth_multiplier=2, depthwise_initializer="random_normal"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    tuning = PublicTuning(epochs=1)
+    config = QuantizeConfig(public=tuning, per_channel=per_channel)
+    made, content = quantize(
+        Compressed(model=model), config, images, lambda m, held: fit_public(m, public, tuning, held)
+    )
+    (stored,) = [w.real() for w in read(content).weights if w.operator == "DEPTHWISE_CONV_2D"]
+    kernel = made.model.layers[1].depthwise_kernel.numpy()
+    np.testing.assert_allclose(stored.reshape(3, 3, 3, 2), kernel, rtol=1e-5, atol=1e-7)
+
+
 def test_training_for_int8_brings_back_what_rounding_lost(public):
     """Two of 16 units are 250 times as loud as the others, which the next layer undoes: int8 has one scale for all."""
     layers, images = keras.layers, scaled(public.images)
