@@ -3,20 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from components.clustering.config import ClusterConfig
 from components.clustering.core import cluster
 from components.common.compressed import Compressed, Tune
+from components.common.examples import Split, scaled
 from components.common.legacy_keras import keras
-from components.common.public_training import fit
+from components.common.public_training import fit_public
 from components.common.tuning import PublicTuning
 from components.pruning.config import PruneConfig
 from components.pruning.core import prune
 from components.quantization.config import QuantizeConfig
 from components.quantization.core import quantize
-
-_CALIBRATION = 500
+from components.shipped.description import described
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,35 +28,53 @@ class Line:
     seeds: int = 1
 
 
-def _tuned(
-    epochs: int, learning_rate: float = 0.0005, augmentations: tuple[str, ...] = ("shift", "flip")
-) -> PublicTuning:
+def _tuned(epochs: int, learning_rate: float = 0.0005) -> PublicTuning:
     return PublicTuning(
         epochs=epochs,
         learning_rate=learning_rate,
         batch_size=128,
-        augmentations=augmentations,
+        augmentations=(),
         distillation=0.9,
         temperature=4.0,
     )
 
 
-def _combinations(model: str) -> dict[str, Line]:
+def _lenet5() -> dict[str, Line]:
     """The techniques one by one and together, at the levels that TFMOT's guides name."""
     eighty, half = PruneConfig(sparsity=0.8, public=_tuned(4)), PruneConfig(sparsity=0.5, public=_tuned(3))
     sixteen, eight = ClusterConfig(clusters=16, public=_tuned(2)), ClusterConfig(clusters=8, public=_tuned(3))
-    plain, trained = QuantizeConfig(), QuantizeConfig(public=_tuned(3))
-    lines = {
-        "int8": Line(model=model, stages=(plain,), seeds=3),
-        "qat": Line(model=model, stages=(trained,), guide="qat", seeds=3),
-        "prune+int8": Line(model=model, stages=(eighty, plain), guide="prune+int8"),
-        "cluster+int8": Line(model=model, stages=(sixteen, plain), guide="cluster+int8"),
-        "prune+cluster+int8": Line(model=model, stages=(eighty, sixteen, plain), guide="prune+cluster+int8"),
-        "pqat": Line(model=model, stages=(half, trained), guide="pqat"),
-        "cqat": Line(model=model, stages=(eight, trained), guide="cqat"),
-        "pcqat": Line(model=model, stages=(half, eight, trained), guide="pcqat"),
+    plain, shared = QuantizeConfig(), QuantizeConfig(per_channel=False)
+    trained, trained_shared = QuantizeConfig(public=_tuned(3)), QuantizeConfig(per_channel=False, public=_tuned(3))
+    return {
+        "int8": Line(model="lenet5", stages=(plain,), seeds=3),
+        "qat": Line(model="lenet5", stages=(trained,), guide="qat", seeds=3),
+        "prune+int8": Line(model="lenet5", stages=(eighty, plain), guide="prune+int8"),
+        "cluster+int8": Line(model="lenet5", stages=(sixteen, shared), guide="cluster+int8"),
+        "prune+cluster+int8": Line(model="lenet5", stages=(eighty, sixteen, shared), guide="prune+cluster+int8"),
+        "pqat": Line(model="lenet5", stages=(half, trained), guide="pqat"),
+        "cqat": Line(model="lenet5", stages=(eight, trained_shared), guide="cqat"),
+        "pcqat": Line(model="lenet5", stages=(half, eight, trained_shared), guide="pcqat", seeds=3),
     }
-    return {f"{model}/{name}": line for name, line in lines.items()}
+
+
+def _ds_cnn() -> dict[str, Line]:
+    """Plain int8, and what is hardest for a small model."""
+    half, eight = PruneConfig(sparsity=0.5, public=_tuned(4, 0.002)), ClusterConfig(clusters=8)
+    trained, last = QuantizeConfig(public=_tuned(3)), QuantizeConfig(per_channel=False, public=_tuned(8, 0.002))
+    return {
+        "int8": Line(model="ds_cnn", stages=(QuantizeConfig(),), seeds=3),
+        "qat": Line(model="ds_cnn", stages=(trained,), guide="qat", seeds=3),
+        "pcqat": Line(model="ds_cnn", stages=(half, eight, last), guide="pcqat", seeds=3),
+    }
+
+
+def _private_cnn() -> dict[str, Line]:
+    """On public images only, so that ε stays what it was."""
+    tuning = PublicTuning(epochs=3, augmentations=(), distillation=1.0)
+    return {
+        "int8": Line(model="private_cnn", stages=(QuantizeConfig(),), seeds=3),
+        "qat": Line(model="private_cnn", stages=(QuantizeConfig(public=tuning),), guide="qat", seeds=3),
+    }
 
 
 _SMALLEST = Line(
@@ -68,29 +84,41 @@ _SMALLEST = Line(
             sparsity=0.6,
             layers={"conv1": 0.3, "fc1": 0.844, "fc2": 0.3},
             units={"fc1": 0.872},
-            public=_tuned(20, 0.003, ("flip",)),
+            public=_tuned(20, 0.003),
         ),
         ClusterConfig(clusters=9, layers={"conv1": 20}, public=_tuned(13, 0.0007)),
         QuantizeConfig(per_channel=False, public=_tuned(7, 0.0003)),
     ),
 )
-LINES = {**_combinations("lenet5"), "lenet5/smallest": _SMALLEST, **_combinations("ds_cnn")}
+LINES = {
+    **{f"lenet5/{name}": line for name, line in _lenet5().items()},
+    "lenet5/smallest": _SMALLEST,
+    **{f"ds_cnn/{name}": line for name, line in _ds_cnn().items()},
+    **{f"private_cnn/{name}": line for name, line in _private_cnn().items()},
+}
 
 
-def compress(line: Line, parent: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int) -> bytes:
-    """Runs the stages of a line on a parent; the `.tflite`."""
+def compress(name: str, parent: keras.Model, public: Split, seed: int) -> tuple[bytes, dict[str, Any]]:
+    """Runs the stages of a line on a parent.
+
+    Returns:
+        The `.tflite`, and its description with what was promised of each kernel and what the file holds.
+
+    Raises:
+        ModelError: the file does not keep what the stages promised.
+    """
     keras.utils.set_random_seed(seed)
-    made, content = Compressed(model=parent), b""
+    made, content, line = Compressed(model=parent), b"", LINES[name]
     for stage in line.stages:
-        tune = _tune(stage.public, images, labels, parent)
+        tune = _tune(stage.public, public, parent)
         if isinstance(stage, PruneConfig):
             made = prune(made, stage, tune)
         elif isinstance(stage, ClusterConfig):
             made = cluster(made, stage, tune)
         else:
-            made, content = quantize(made, stage, images[:_CALIBRATION], tune)
-    return content
+            made, content = quantize(made, stage, scaled(public.images[: stage.calibration_examples]), tune)
+    return content, described(name, "int8", made, content)
 
 
-def _tune(tuning: PublicTuning | None, images: np.ndarray, labels: np.ndarray, parent: keras.Model) -> Tune | None:
-    return (lambda model, held: fit(model, images, labels, tuning, held, parent)) if tuning else None
+def _tune(tuning: PublicTuning | None, public: Split, parent: keras.Model) -> Tune | None:
+    return (lambda model, held: fit_public(model, public, tuning, held, parent)) if tuning else None

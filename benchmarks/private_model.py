@@ -14,7 +14,6 @@ stderr, the result as JSON to stdout. Exits with 1 where a bound of benchmarks/b
 
 import argparse
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -33,8 +32,8 @@ sys.path[:0] = [str(_ROOT), str(_ROOT / "data")]
 
 from fashion_mnist_originals import ORIGINS, find_originals  # noqa: E402
 
-from benchmarks.compression import State  # noqa: E402
 from benchmarks.dp_accuracy import DELTA, LINES, features, mechanism_of, tell, train  # noqa: E402
+from benchmarks.state import State, key_of  # noqa: E402
 from components.clustering.config import ClusterConfig  # noqa: E402
 from components.clustering.core import cluster  # noqa: E402
 from components.common.compressed import Compressed  # noqa: E402
@@ -89,7 +88,7 @@ class Parents:
 
     def __call__(self, run: int) -> keras.Model:
         """What ships of the parent, in floats."""
-        content, _ = self._state.file(f"{_key(LINE)}-{run}.npz", lambda: self._trained(run))
+        content, _ = self._state.file(f"{key_of(LINE)}-{run}.npz", lambda: self._trained(run))
         with np.load(io.BytesIO(content)) as weights:
             self._model.set_weights(list(weights.values()))
         return deployable(self._model)
@@ -119,18 +118,12 @@ def compressed(parent: keras.Model, public: Split) -> bytes:
 
 def measure(run: int, parents: Parents, data: Data, state: State) -> dict:
     """One run's download."""
-    name = f"{_key(LINE, CLUSTER, QUANTIZE)}-{run}.tflite"
+    name = f"{key_of(LINE, CLUSTER, QUANTIZE)}-{run}.tflite"
     content, seconds = state.file(name, lambda: compressed(parents(run), data.public))
     download = pack(content)
     accuracy = float(np.mean(state.classes(name, unpack(download), data.scored) == data.scored.labels))
     tell(f"run {run}: {100 * accuracy:.2f} %, {len(download):,} bytes")
     return {"accuracy": accuracy, "download_bytes": len(download), **sizes(content), "compression_seconds": seconds}
-
-
-def _key(*settings) -> str:
-    """Names a file by all settings that it depends on."""
-    said = json.dumps([dataclasses.asdict(s) for s in settings], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def main() -> int:

@@ -1,10 +1,8 @@
-"""The private model's benchmark: its bounds, and how it names what it keeps."""
-
-import dataclasses
+"""The private model's benchmark: its bounds."""
 
 import pytest
 
-from benchmarks.private_model import CLUSTER, LINE, _key, missed_bounds
+from benchmarks.private_model import missed_bounds
 
 BOUNDS = {"accuracy": 0.89, "download_bytes": 20000, "epsilon_pld": 3.0}
 
@@ -21,9 +19,3 @@ BOUNDS = {"accuracy": 0.89, "download_bytes": 20000, "epsilon_pld": 3.0}
 )
 def test_a_figure_on_the_wrong_side_of_its_bound_is_missed(worse, missed):
     assert missed_bounds({**BOUNDS, **worse}, BOUNDS) == missed
-
-
-def test_other_settings_are_other_files():
-    other = dataclasses.replace(CLUSTER, clusters=3)
-    assert len({_key(LINE), _key(LINE, CLUSTER), _key(LINE, other)}) == 3
-    assert _key(LINE, CLUSTER) == _key(dataclasses.replace(LINE), dataclasses.replace(CLUSTER))
