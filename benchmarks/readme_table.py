@@ -1,7 +1,7 @@
-"""Writes the README's table of benchmark figures from the reviewed ones in `baselines/`.
+"""Writes the README's tables of benchmark figures from the reviewed ones in `baselines/`.
 
 Command: `python -m benchmarks.readme_table`; with `--check` it writes nothing, and exits with 1 if the README has
-another table.
+other tables.
 """
 
 import json
@@ -17,6 +17,11 @@ _LINES = {
     "cnn": "Fashion-MNIST from scratch, a CNN, ε ≤ 2.7",
     "scattering": "Fashion-MNIST, data-independent features, ε ≤ 3",
     "scattering-eps1": "Fashion-MNIST, data-independent features, ε ≤ 1",
+}
+_COMPRESSED = {
+    "lenet5": "LeNet-5",
+    "ds_cnn": "Depthwise separable CNN",
+    "private_cnn": "Private CNN of the default run",
 }
 
 
@@ -60,26 +65,66 @@ def private_model_rows(baseline: dict) -> list[tuple[str, str, str]]:
     return [(f"{what}: test accuracy", *accuracy), (f"{what}: all of the download", *size)]
 
 
-def table() -> str:
-    """The table as Markdown."""
+def search_cost_rows(baseline: dict) -> list[tuple[str, str, str]]:
+    """(what, bound, reviewed figure) of `search_cost`."""
+    bound, ratio = baseline["bounds"]["ratio"], baseline["measured"]["ratio"]
+    return [("recipe by accuracy: CPU time over that of the fixed recipe it found", f"≤ {bound:g}×", f"{ratio:.2f}×")]
+
+
+def compression_table(baseline: dict, model: str) -> list[str]:
+    """The lines of `compression` of one model: points of accuracy lost, with the hull of the seeds' 95 % intervals, and
+    how many times smaller the file is; the guide's beside it."""
+    lines = {key.split("/")[1]: line for key, line in baseline["measured"]["lines"].items() if key.startswith(model)}
+    parent = next(iter(lines.values()))["ours"]
+    title = f"{_COMPRESSED[model]}, {100 * parent['parent']:.1f} %"
+    rows = [f"| {title} | lost | must be | gzip | download | guide lost | gzip |", "|---|---|---|---|---|---|---|"]
+    for name, line in lines.items():
+        ours, most = line["ours"], baseline["bounds"].get(f"{model}/{name}", {}).get("at_most", {}).get("drop")
+        sizes = (f"{ours[ratio]:.1f}×" for ratio in ("gzip_ratio", "download_ratio"))
+        cells = (name, _lost(ours), f"≤ {100 * most:g}" if most else "", *sizes, *_guide(line.get("guide")))
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def _lost(found: dict) -> str:
+    lows, highs = zip(*(run["drop_interval"] for run in found["runs"]), strict=True)
+    return f"{100 * found['drop']:.2f} ({100 * min(lows):.2f} to {100 * max(highs):.2f})"
+
+
+def _guide(found: dict | None) -> tuple[str, str]:
+    if found is None or "refused" in found:
+        return ("refused" if found else "", "")
+    return _lost(found), f"{found['gzip_ratio']:.1f}×"
+
+
+def tables() -> str:
+    """The tables as Markdown."""
     lines = ["| what | must be | reviewed |", "|---|---|---|"]
     for name, rows in _ROWS:
-        baseline = json.loads((HERE / "baselines" / f"{name}.json").read_text())
-        lines += [f"| {' | '.join(row)} |" for row in rows(baseline)]
+        lines += [f"| {' | '.join(row)} |" for row in rows(_baseline(name))]
+    compression = _baseline("compression")
+    measured = {key.split("/")[0] for key in compression["measured"]["lines"]}
+    for model in (m for m in _COMPRESSED if m in measured):
+        lines += ["", *compression_table(compression, model)]
     return "\n".join(lines) + "\n"
+
+
+def _baseline(name: str) -> dict:
+    return json.loads((HERE / "baselines" / f"{name}.json").read_text())
 
 
 _ROWS = (
     ("dp_throughput", throughput_rows),
     ("dp_accuracy", accuracy_rows),
     ("private_model", private_model_rows),
+    ("search_cost", search_cost_rows),
 )
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the table, or checks it."""
+    """Writes the tables, or checks them."""
     had = README.read_text()
-    made = _TABLE.sub(lambda _: table(), had)
+    made = _TABLE.sub(lambda _: tables(), had)
     if "--check" in arguments:
         return int(made != had)
     README.write_text(made)
