@@ -72,7 +72,14 @@ def _ds_cnn() -> dict[str, Line]:
 
 def _private_cnn() -> dict[str, Line]:
     """On public images only, so that ε stays what it was."""
-    tuning = PublicTuning(epochs=3, augmentations=(), distillation=1.0)
+    tuning = PublicTuning(
+        epochs=20,
+        learning_rate=0.0001,
+        batch_size=256,
+        augmentations=(),
+        distillation=1.0,
+        temperature=2.0,
+    )
     return {
         "int8": Line(model="private_cnn", stages=(QuantizeConfig(),), seeds=3),
         "qat": Line(model="private_cnn", stages=(QuantizeConfig(public=tuning),), guide="qat", seeds=3),

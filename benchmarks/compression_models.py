@@ -60,7 +60,7 @@ def _normed(x, name: str):
 
 _DEFAULT = load_config("default")
 _HELD_OUT, _PUBLIC = 6_000, 2_000
-PLATEAU = {  # more epochs gain nothing beyond noise on the 6,000 validation images
+PLATEAU = {  # on validation, seed 0: lenet5 92.07 %, 91.80 % after 40 epochs; ds_cnn 91.50 %, no other number was tried
     "lenet5": PublicTuning(epochs=20, learning_rate=0.001, batch_size=128, augmentations=()),
     "ds_cnn": PublicTuning(epochs=20, learning_rate=0.004, batch_size=128, augmentations=()),
 }

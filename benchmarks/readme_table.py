@@ -65,12 +65,6 @@ def private_model_rows(baseline: dict) -> list[tuple[str, str, str]]:
     return [(f"{what}: test accuracy", *accuracy), (f"{what}: all of the download", *size)]
 
 
-def search_cost_rows(baseline: dict) -> list[tuple[str, str, str]]:
-    """(what, bound, reviewed figure) of `search_cost`."""
-    bound, ratio = baseline["bounds"]["ratio"], baseline["measured"]["ratio"]
-    return [("recipe by accuracy: CPU time over that of the fixed recipe it found", f"≤ {bound:g}×", f"{ratio:.2f}×")]
-
-
 def compression_table(baseline: dict, model: str) -> list[str]:
     """The lines of `compression` of one model: points of accuracy lost, with the hull of the seeds' 95 % intervals, and
     how many times smaller the file is; the guide's beside it."""
@@ -117,7 +111,6 @@ _ROWS = (
     ("dp_throughput", throughput_rows),
     ("dp_accuracy", accuracy_rows),
     ("private_model", private_model_rows),
-    ("search_cost", search_cost_rows),
 )
 
 

@@ -31,7 +31,7 @@ class State:
     def file(self, name: str, make: Callable[[], bytes]) -> tuple[bytes, float]:
         """The file of that name, made if it is not there, and the seconds that it took."""
         path = self._path(name)
-        seconds = path.with_suffix(".seconds")
+        seconds = path.with_name(f"{path.name}.seconds")
         if not seconds.exists():
             started = time.monotonic()
             replace(path, make())

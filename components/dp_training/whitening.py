@@ -14,7 +14,11 @@ from components.common.legacy_keras import keras
 class Standardize(keras.layers.Layer):
     """Makes mean 0 and variance 1, example by example, over all of x [n, h, w, channels] or, with `each_channel`, over
     the pixels of each channel. It is keras' GroupNormalization without weights, which does not convert to a `.tflite`
-    whose batch can be resized."""
+    whose batch can be resized.
+
+    The variance of a channel is a product of its pixels with themselves, which int8 sums in 32 bits: squares that are
+    rounded one by one lose all but the loudest channels.
+    """
 
     def __init__(self, each_channel: bool = False, epsilon: float = 1e-3, **kwargs):
         super().__init__(**kwargs)
@@ -23,10 +27,18 @@ class Standardize(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         axes = [1, 2] if self.each_channel else [1, 2, 3]
         centred = x - tf.reduce_mean(x, axes, keepdims=True)
-        return centred * tf.math.rsqrt(tf.reduce_mean(centred * centred, axes, keepdims=True) + self.epsilon)
+        variance = _energies(centred) if self.each_channel else tf.reduce_mean(centred * centred, axes, keepdims=True)
+        return centred * tf.math.rsqrt(variance + self.epsilon)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "each_channel": self.each_channel, "epsilon": self.epsilon}
+
+
+def _energies(x: tf.Tensor) -> tf.Tensor:
+    """The mean square of each channel, float32 [n, 1, 1, channels]."""
+    height, width, channels = x.shape[1:]
+    rows = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [-1, channels, 1, height * width])
+    return tf.reshape(tf.matmul(rows, rows, transpose_b=True) / (height * width), [-1, 1, 1, channels])
 
 
 def whitening(features: np.ndarray, directions: int, floor: float = 3e-4) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,13 @@ def test_a_file_is_made_once(state, tmp_path):
     assert first[0] == b"content" and made == [1]
 
 
+def test_files_that_differ_in_their_ending_are_two(state):
+    assert [state.file(f"line.{ending}", ending.encode)[0] for ending in ("tflite", "lockgate")] == [
+        b"tflite",
+        b"lockgate",
+    ]
+
+
 def test_a_file_that_was_not_finished_is_made_again(state):
     def killed() -> bytes:
         raise KeyboardInterrupt
