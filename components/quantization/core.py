@@ -14,7 +14,7 @@ from components.common.legacy_keras import keras
 from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
-from components.quantization.resizable import resizable
+from components.quantization.convertible import convertible
 from components.shipped.stripping import strip
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
@@ -47,7 +47,7 @@ def quantize(made: Compressed, config: QuantizeConfig, calibration: Any, tune: T
         with quantized_activations(model, calibration) if rounding else contextlib.nullcontext():
             tune(model, holding)
         holding.settle()
-    content = convert(model, config.mode, calibration, per_channel=per_channel)
+    content = convert(model, config.mode, calibration, per_channel=per_channel, clustered=made.clustered)
     return made.after("quantize", model, made.promises), content
 
 
@@ -55,7 +55,7 @@ def _is_misread(made: Compressed, config: QuantizeConfig) -> bool:
     """Whether TFLite would compute the file wrongly: in mode dynamic its convolution takes the path of one scale where
     all channels happen to have the same one, as those of a clustered kernel do, but rounds activations for the other
     path (`EvalHybridPerChannel` in its conv.cc)."""
-    return config.mode == "dynamic" and any(promise.clusters for promise in made.promises.values())
+    return config.mode == "dynamic" and made.clustered
 
 
 def _grids(model: keras.Model, mode: str, per_channel: bool) -> dict[str, list[Int8Grid]]:
@@ -70,7 +70,9 @@ def _grids(model: keras.Model, mode: str, per_channel: bool) -> dict[str, list[I
     return grids
 
 
-def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_channel: bool = True) -> bytes:
+def convert(
+    model: keras.Model, mode: str, calibration: Any = None, *, per_channel: bool = True, clustered: bool = False
+) -> bytes:
     """Converts a model.
 
     Args:
@@ -79,6 +81,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
         calibration: float32 inputs of the public split, [n, …] for each input of the model, that set the ranges of
             activations; needed for int8 and int16x8, and only there.
         per_channel: see `QuantizeConfig`.
+        clustered: whether kernels hold few distinct values, which the file is to keep.
 
     Returns:
         The bytes of the `.tflite`, without names of inner tensors. In mode int8 its inputs and outputs are int8 too, in
@@ -89,7 +92,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
             model's inputs, the converter refuses, or it left a tensor in floating point where integers were asked for.
     """
     require_finite(model)
-    converter = tf.lite.TFLiteConverter.from_keras_model(resizable(model))
+    converter = tf.lite.TFLiteConverter.from_keras_model(convertible(model, clustered))
     converter._experimental_disable_per_channel = not per_channel
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # TF 2.16 knows no other way
     if mode != "float32":
