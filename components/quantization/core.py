@@ -1,6 +1,7 @@
 """Quantization and conversion to the `.tflite` that ships, by TFLite's converter."""
 
 import contextlib
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from components.common.legacy_keras import keras
 from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
-from components.quantization.convertible import convertible
+from components.quantization.convertible import save_traced
 from components.shipped.stripping import strip
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
@@ -92,23 +93,31 @@ def convert(
             model's inputs, the converter refuses, or it left a tensor in floating point where integers were asked for.
     """
     require_finite(model)
-    converter = tf.lite.TFLiteConverter.from_keras_model(convertible(model, clustered))
+    examples = _calibration_for(model, mode, calibration) if mode in CALIBRATED else []
+    with tempfile.TemporaryDirectory() as folder:
+        save_traced(model, folder, clustered)
+        converter = _converter(folder, mode, per_channel)
+        if mode in CALIBRATED:
+            _use_integers(converter, mode, model.input_names, examples)
+        try:
+            content = converter.convert()
+        except (ValueError, RuntimeError, ConverterError) as error:
+            reason = (str(error).splitlines() or ["nothing"])[0]
+            raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
+    if mode in CALIBRATED:
+        _require_no_floats(content, model.name, mode)
+    return strip(content)
+
+
+def _converter(folder: str, mode: str, per_channel: bool) -> tf.lite.TFLiteConverter:
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter._experimental_disable_per_channel = not per_channel
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # TF 2.16 knows no other way
     if mode != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if mode in CALIBRATED:
-        _use_integers(converter, mode, model.input_names, _calibration_for(model, mode, calibration))
-    try:
-        content = converter.convert()
-    except (ValueError, RuntimeError, ConverterError) as error:
-        reason = (str(error).splitlines() or ["nothing"])[0]
-        raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
-    if mode in CALIBRATED:
-        _require_no_floats(content, model.name, mode)
-    return strip(content)
+    return converter
 
 
 def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np.ndarray]:

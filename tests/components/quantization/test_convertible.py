@@ -1,7 +1,8 @@
-"""The form of a model whose `.tflite` takes batches of any size and keeps clustered kernels."""
+"""The form in which a model is converted: its `.tflite` takes batches of any size and keeps clustered kernels."""
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.clustering.config import ClusterConfig
 from components.clustering.core import cluster
@@ -9,9 +10,10 @@ from components.common.compressed import Compressed
 from components.common.legacy_keras import keras
 from components.common.tflite import TFLiteModel
 from components.quantization.config import QuantizeConfig
-from components.quantization.convertible import convertible
 from components.quantization.core import convert, quantize
 from components.shipped.description import described
+from components.shipped.reading import read
+from components.shipped.stripping import strip
 
 layers = keras.layers
 IMAGES = np.random.default_rng(0).random((5, 6, 6, 2), np.float32)
@@ -32,27 +34,32 @@ def normalizing(*, nested: bool = False, **settings) -> keras.Model:
 )
 def test_group_normalization_scores_the_same_in_batches_of_any_size(settings):
     model = normalizing(**settings)
-    np.testing.assert_allclose(convertible(model)(IMAGES), model(IMAGES), atol=1e-5)
     np.testing.assert_allclose(TFLiteModel(convert(model, "float32")).scores(IMAGES), model(IMAGES), atol=1e-5)
 
 
-def test_a_layer_that_is_called_twice_stays_one_layer():
+def test_a_layer_that_is_called_twice_is_converted_once():
     image = layers.Input((6, 6, 2))
-    norm = layers.GroupNormalization(2)
-    model = keras.Model(image, norm(layers.ReLU()(norm(image))))
-    assert len(convertible(model).trainable_weights) == 2
-    np.testing.assert_allclose(convertible(model)(IMAGES), model(IMAGES), atol=1e-5)
+    norm = layers.GroupNormalization(2, gamma_initializer="normal")
+    model = keras.Model(image, norm(layers.ReLU()(norm(layers.Conv2D(4, 3)(image)))))
+    content = convert(model, "float32")
+    np.testing.assert_allclose(TFLiteModel(content).scores(IMAGES), model(IMAGES), atol=1e-5)
 
 
-def test_the_model_is_unchanged_and_one_without_group_normalization_is_returned_as_it_is():
+def test_the_model_is_unchanged():
     model = normalizing()
-    before = [w.copy() for w in model.get_weights()]
-    assert convertible(model) is not model
-    assert type(model.layers[1]) is layers.GroupNormalization
-    for now, then in zip(model.get_weights(), before, strict=True):
+    before, scores = [w.copy() for w in model.get_weights()], model(IMAGES).numpy()
+    convert(model, "float32", clustered=True)
+    assert not any("call" in vars(layer) for layer in model.layers)
+    for now, then in zip([*model.get_weights(), model(IMAGES)], [*before, scores], strict=True):
         np.testing.assert_array_equal(now, then)
-    plain = keras.Sequential([layers.Input((6, 6, 2)), layers.Conv2D(3, 3)])
-    assert convertible(plain) is plain
+
+
+def test_it_is_the_file_that_tflite_makes_of_a_keras_model():
+    keras.utils.set_random_seed(0)
+    image, other = layers.Input((6, 6, 2), name="b"), layers.Input((5,), name="a")
+    x = layers.Concatenate()([layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(image)), other])
+    model = keras.Model([image, other], [layers.Dense(3, name="d")(x), layers.Dense(2, name="c")(x)])
+    assert convert(model, "float32") == strip(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
 NORMS = {
@@ -77,11 +84,14 @@ def test_normalization_before_dense_layers_leaves_their_clusters_in_the_file(kin
     np.testing.assert_allclose(TFLiteModel(content).scores(IMAGES), made.model(IMAGES), atol=1e-5)
 
 
-def test_without_clusters_the_converter_may_fold_normalization_forward():
-    model = keras.Sequential(
-        [layers.Input((4,)), layers.BatchNormalization(gamma_initializer="uniform"), layers.Dense(3)]
-    )
-    assert convertible(model) is model
-    assert convertible(model, clustered=True) is not model
-    model.layers[0].gamma.assign([1.0] * 4)  # nothing left to scale, as after folding
-    assert convertible(model, clustered=True) is model
+def test_the_converter_folds_normalization_forward_where_nothing_is_clustered_or_nothing_is_scaled():
+    norm = layers.BatchNormalization(gamma_initializer="uniform")
+    model = keras.Sequential([layers.Input((4,)), norm, layers.Dense(3, bias_initializer="normal")])
+
+    def operators(clustered: bool) -> list[str]:
+        return [operator.code for operator in read(convert(model, "float32", clustered=clustered)).operators]
+
+    assert operators(clustered=False) == ["FULLY_CONNECTED"]
+    assert operators(clustered=True) == ["MUL", "ADD", "RESHAPE", "FULLY_CONNECTED"]
+    norm.gamma.assign([1.0] * 4)  # as after it was folded into the layer before
+    assert operators(clustered=True) == ["FULLY_CONNECTED"]
