@@ -41,7 +41,7 @@ def inputs_of(batches: Iterable[np.ndarray], about_mean: bool = True, damping: f
     shift = total / count if about_mean else np.zeros_like(origin)
     covariance = products / count - np.outer(shift, shift)
     covariance[np.diag_indices_from(covariance)] += damping * (np.mean(np.diag(covariance)) or 1.0)
-    return Inputs(mean=origin + shift, covariance=covariance)
+    return Inputs(mean=(origin + shift).astype(np.float32), covariance=covariance.astype(np.float32))
 
 
 def saliency_of(kernel: np.ndarray, inputs: Inputs) -> np.ndarray:

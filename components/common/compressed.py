@@ -36,6 +36,11 @@ class Compressed:
     promises: dict[str, Promise] = dataclasses.field(default_factory=dict)
     skipped: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def clustered(self) -> bool:
+        """Whether a kernel is to hold few distinct values."""
+        return any(promise.clusters is not None for promise in self.promises.values())
+
     def after(
         self, stage: str, model: keras.Model, promises: dict[str, Promise], spared: dict[str, str] | None = None
     ) -> "Compressed":

@@ -31,11 +31,15 @@ def fold_normalization(model: keras.Model) -> None:
             _fold(before, layer)
 
 
-def _fold(before: keras.layers.Layer, normalization: keras.layers.BatchNormalization) -> None:
-    mean, variance = normalization.moving_mean.numpy(), normalization.moving_variance.numpy()
+def scale_of(normalization: keras.layers.BatchNormalization) -> np.ndarray:
+    """What it multiplies each channel by in inference, float32 [channels]."""
     gamma = normalization.gamma.numpy() if normalization.scale else 1.0
+    return gamma / np.sqrt(normalization.moving_variance.numpy() + normalization.epsilon)
+
+
+def _fold(before: keras.layers.Layer, normalization: keras.layers.BatchNormalization) -> None:
+    mean, variance, scale = normalization.moving_mean.numpy(), normalization.moving_variance, scale_of(normalization)
     beta = normalization.beta.numpy() if normalization.center else 0.0
-    scale = gamma / np.sqrt(variance + normalization.epsilon)
     attribute, axes = _BEFORE[type(before)]
     kernel = getattr(before, attribute)
     shape = [size if axis - len(kernel.shape) in axes else 1 for axis, size in enumerate(kernel.shape)]

@@ -54,17 +54,19 @@ def fit(
     steps = -(-len(tf.nest.flatten(labels)[0]) // settings.batch_size) * settings.epochs
     every = max(1, steps // _UPDATES)
     teacher = (teacher or plain_copy(model)) if settings.distillation else None
-    step = _step(model, teacher, holding, settings, steps)
+    step = _step(model, teacher, holding, settings, steps, dataset.element_spec)
     for number, (x, y) in enumerate(dataset):
         if number % every == 0:
             holding.update(number / steps)
         step(x, y)
 
 
-def _step(model: keras.Model, teacher: keras.Model | None, held: Held, settings: PublicTuning, steps: int):
+def _step(model: keras.Model, teacher: keras.Model | None, held: Held, settings: PublicTuning, steps: int, batch: Any):
+    """A training step on what has the spec `batch`, traced once: a last batch that is smaller is one too."""
     optimizer = keras.optimizers.legacy.Adam(keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps))
+    optimizer._create_all_weights(model.trainable_variables)  # or else the first call traces it twice
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, input_signature=batch)
     def step(inputs, labels):
         with held.projected(), tf.GradientTape() as tape:
             scores = model(inputs, training=True)

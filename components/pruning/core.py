@@ -33,7 +33,7 @@ def prune(made: Compressed, config: PruneConfig, tune: Tune | None, public: Any 
         ModelError: weights that are not finite, no kernel to prune, an unknown layer name, a clustered model, units
             that cannot be removed, or see `images_for`.
     """
-    if any(promise.clusters is not None for promise in made.promises.values()):
+    if made.clustered:
         raise ModelError("pruning must come before clustering, or whole centroids go. Received: a clustered model")
     if config.units and made.promises:
         raise ModelError("units must go before weights do. Received: a compressed model")

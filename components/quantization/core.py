@@ -1,6 +1,7 @@
 """Quantization and conversion to the `.tflite` that ships, by TFLite's converter."""
 
 import contextlib
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from components.common.legacy_keras import keras
 from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
-from components.quantization.resizable import resizable
+from components.quantization.convertible import save_traced
 from components.shipped.stripping import strip
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
@@ -48,7 +49,7 @@ def quantize(made: Compressed, config: QuantizeConfig, calibration: Any, tune: T
         with quantized_activations(model, calibration) if rounding else contextlib.nullcontext():
             tune(model, holding)
         holding.settle()
-    content = convert(model, config.mode, calibration, per_channel=per_channel)
+    content = convert(model, config.mode, calibration, per_channel=per_channel, clustered=made.clustered)
     return made.after("quantize", model, made.promises), content
 
 
@@ -56,7 +57,7 @@ def _is_misread(made: Compressed, config: QuantizeConfig) -> bool:
     """Whether TFLite would compute the file wrongly: in mode dynamic its convolution takes the path of one scale where
     all channels happen to have the same one, as those of a clustered kernel do, but rounds activations for the other
     path (`EvalHybridPerChannel` in its conv.cc)."""
-    return config.mode == "dynamic" and any(promise.clusters for promise in made.promises.values())
+    return config.mode == "dynamic" and made.clustered
 
 
 def _grids(model: keras.Model, mode: str, per_channel: bool) -> dict[str, list[Int8Grid]]:
@@ -78,7 +79,9 @@ def _depthwise(model: keras.Model, mode: str, per_channel: bool) -> list[tuple[t
     return [(kernel, [Int8Grid(rank, *(rank + axis for axis in axes))]) for kernel, rank in ranks]
 
 
-def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_channel: bool = True) -> bytes:
+def convert(
+    model: keras.Model, mode: str, calibration: Any = None, *, per_channel: bool = True, clustered: bool = False
+) -> bytes:
     """Converts a model.
 
     Args:
@@ -87,6 +90,7 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
         calibration: float32 inputs of the public split, [n, …] for each input of the model, that set the ranges of
             activations; needed for int8 and int16x8, and only there.
         per_channel: see `QuantizeConfig`.
+        clustered: whether kernels hold few distinct values, which the file is to keep.
 
     Returns:
         The bytes of the `.tflite`, without names of inner tensors. In mode int8 its inputs and outputs are int8 too, in
@@ -97,23 +101,31 @@ def convert(model: keras.Model, mode: str, calibration: Any = None, *, per_chann
             model's inputs, the converter refuses, or it left a tensor in floating point where integers were asked for.
     """
     require_finite(model)
-    converter = tf.lite.TFLiteConverter.from_keras_model(resizable(model))
+    examples = _calibration_for(model, mode, calibration) if mode in CALIBRATED else []
+    with tempfile.TemporaryDirectory() as folder:
+        save_traced(model, folder, clustered)
+        converter = _converter(folder, mode, per_channel)
+        if mode in CALIBRATED:
+            _use_integers(converter, mode, model.input_names, examples)
+        try:
+            content = converter.convert()
+        except (ValueError, RuntimeError, ConverterError) as error:
+            reason = (str(error).splitlines() or ["nothing"])[0]
+            raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
+    if mode in CALIBRATED:
+        _require_no_floats(content, model.name, mode)
+    return strip(content)
+
+
+def _converter(folder: str, mode: str, per_channel: bool) -> tf.lite.TFLiteConverter:
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter._experimental_disable_per_channel = not per_channel
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # TF 2.16 knows no other way
     if mode != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if mode in CALIBRATED:
-        _use_integers(converter, mode, model.input_names, _calibration_for(model, mode, calibration))
-    try:
-        content = converter.convert()
-    except (ValueError, RuntimeError, ConverterError) as error:
-        reason = (str(error).splitlines() or ["nothing"])[0]
-        raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
-    if mode in CALIBRATED:
-        _require_no_floats(content, model.name, mode)
-    return strip(content)
+    return converter
 
 
 def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np.ndarray]:

@@ -16,12 +16,10 @@ from components.common.legacy_keras import keras
 from components.common.models import save_model
 from components.common.tflite import TFLiteModel
 from components.quantization.core import convert
-from tests.components.zoo import ZOO, make, parameters, public_inputs
+from tests.components.zoo import SMALL, ZOO, groups, make, parameters, public_inputs
 from tests.conftest import skip_without
 
 ROOT = Path(__file__).parents[2]
-SMALL = [name for name, entry in ZOO.items() if entry.small]
-LARGE = [name for name, entry in ZOO.items() if not entry.small]
 
 
 def scores(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -68,7 +66,7 @@ def test_a_model_is_the_same_each_time_and_tells_inputs_apart(name):
     assert kernels > 4_000_000 if name == "efficientnet_lite0" else 500 < kernels < 10_000
 
 
-@pytest.mark.parametrize("names", [SMALL, pytest.param(LARGE, marks=pytest.mark.zoo)], ids=["small", "large"])
+@pytest.mark.parametrize("names", groups())
 def test_a_model_scores_the_same_after_reloading_in_a_fresh_process(names, tmp_path):
     expected = {}
     for name in names:

@@ -23,16 +23,24 @@ GREY, COLOUR, SERIES, CLASSES = (12, 12, 1), (16, 16, 3), (32, 2), 4
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A model of the zoo. build: makes it; small: whether it runs in every test run, not only behind the marker `zoo`;
-    int8_error: root mean square of how far int8 scores may lie from Keras', whose variance is 1."""
+    int8_error: root mean square of how far int8 scores may lie from Keras', whose variance is 1; units: a layer whose
+    outputs one other layer alone reads, None where there is none."""
 
     build: Callable[[], keras.Model]
     small: bool = False
     int8_error: float = 0.15
+    units: str | None = None
 
 
 def parameters() -> list:
     """The names of all models, for `pytest.mark.parametrize`: those that are not small carry the marker `zoo`."""
     return [pytest.param(name, marks=() if entry.small else pytest.mark.zoo) for name, entry in ZOO.items()]
+
+
+def groups() -> list:
+    """The same for what one process does for several models at once: all small ones together, the others alone."""
+    large = [pytest.param([name], id=name, marks=pytest.mark.zoo) for name in ZOO if name not in SMALL]
+    return [pytest.param(SMALL, id="small"), *large]
 
 
 def make(name: str) -> keras.Model:
@@ -220,19 +228,20 @@ def _normed(x, name: str):
 
 
 ZOO = {
-    "sequential": Entry(build=_sequential, small=True),
-    "residual": Entry(build=_residual, small=True),
+    "sequential": Entry(build=_sequential, small=True, units="conv2"),
+    "residual": Entry(build=_residual, small=True, units="conv1"),
     "nested": Entry(build=_nested),
-    "conv1d": Entry(build=_conv1d),
+    "conv1d": Entry(build=_conv1d, units="conv1"),
     "depthwise": Entry(build=_depthwise),
     "separable": Entry(build=_separable),
     "folding": Entry(build=_folding),
-    "norm_first": Entry(build=_norm_first),
+    "norm_first": Entry(build=_norm_first, units="conv1"),
     "group_norm": Entry(build=_group_norm),
     "inverted_residuals": Entry(build=_inverted_residuals, small=True),
     "shared": Entry(build=_shared),
-    "two_inputs": Entry(build=_two_inputs),
-    "two_outputs": Entry(build=_two_outputs),
+    "two_inputs": Entry(build=_two_inputs, units="dense"),
+    "two_outputs": Entry(build=_two_outputs, units="conv"),
     "scattering": Entry(build=_scattering, int8_error=0.5),
     "efficientnet_lite0": Entry(build=_efficientnet, int8_error=0.5),
 }
+SMALL = [name for name, entry in ZOO.items() if entry.small]

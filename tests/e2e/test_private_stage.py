@@ -1,4 +1,5 @@
-"""A recipe that trains on private images: refused past the budget, else in the ε of whatever is pushed."""
+"""A recipe that trains on private images: refused past the budget, else in the ε of whatever is pushed. Beside it, a
+recipe by accuracy: it reads nothing private, and what it finds is judged like the others."""
 
 import json
 from pathlib import Path
@@ -7,41 +8,74 @@ import pytest
 
 from components.privacy.ledger import Ledger
 from components.privacy.statement import load_statement
-from tests.e2e.conftest import kept, run_tiny
+from tests.e2e.conftest import Kept, kept, run_tiny
 
 RECIPE = (
     'recipes.private=[{stage="quantize", mode="int8", private={epsilon=0.5, steps=3, expected_batch_size=100, '
     "l2_norm_clip=0.5, learning_rate=0.05}}]"
 )
+AUTO = "recipes.auto={max_drop=0.01}"
 SPAN, DELTA = "fashion-mnist/span-1", 1e-5
 
 
-def stated(root: Path, recipe: str):
-    """The statement of a recipe's variant in the last run."""
-    variants = root.glob(f"artifacts/Quantizer-{recipe}/variant/*")
+def stated(root: Path, node: str):
+    """The statement of a node's variant in the last run."""
+    variants = root.glob(f"artifacts/{node}/variant/*")
     return load_statement(str(max(variants, key=lambda folder: int(folder.name))))
 
 
-def test_it_is_refused_past_the_budget_and_otherwise_counts_in_what_is_pushed(tmp_path):
-    code, refused = run_tiny(tmp_path, RECIPE, "privacy.budget_epsilon=2.96")
-    assert code == 3 and refused["pushed"] is None
-    assert f"budget of span {SPAN}" in refused["error"] and "Nothing private was read" in refused["error"]
-    before = kept(tmp_path)
-    assert before.serving == {} and len(before.charges) == 1
-    parents = Ledger(tmp_path / "ledger.sqlite").epsilon(SPAN, DELTA)
-    assert 2.9 < parents <= 2.95
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("private")
 
-    code, record = run_tiny(tmp_path, RECIPE)
-    assert code == 0 and record["pushed"]
-    charges = Ledger(tmp_path / "ledger.sqlite").charges(SPAN)
+
+@pytest.fixture(scope="module")
+def refused(root) -> tuple[int, dict, Kept]:
+    """A run whose budget is spent by the parent, and what it left."""
+    return *run_tiny(root, RECIPE, "privacy.budget_epsilon=2.96"), kept(root)
+
+
+@pytest.fixture(scope="module")
+def pushed(root, refused) -> dict:
+    """The record of the run after it, whose budget suffices."""
+    code, record = run_tiny(root, RECIPE, AUTO)
+    assert code == 0 and record["pushed"], record["error"]
+    return record
+
+
+def test_it_is_refused_past_the_budget(refused):
+    code, record, left = refused
+    assert code == 3 and record["pushed"] is None
+    assert f"budget of span {SPAN}" in record["error"] and "Nothing private was read" in record["error"]
+    assert left.serving == {} and len(left.charges) == 1
+
+
+def test_otherwise_it_counts_in_what_is_pushed(root, pushed):
+    ledger = Ledger(root / "ledger.sqlite")
+    charges, together = ledger.charges(SPAN), ledger.epsilon(SPAN, DELTA)
     assert [(c.settled, c.mechanism.steps) for c in charges] == [(True, 12), (True, 3)]
-    together = Ledger(tmp_path / "ledger.sqlite").epsilon(SPAN, DELTA)
-    assert parents + 0.01 < together < parents + 0.5
-    assert record["epsilon"] == pytest.approx(together)
-    pushed = Path(record["pushed"]["path"])
-    assert json.loads(pushed.with_name("manifest.json").read_text())["epsilon"] == together
-    assert f"ε = {together:.3f}" in pushed.with_name("statement.txt").read_text()
-    assert f"ε = {together:.3f}" in Path(record["report"]).read_text()
-    tuned = stated(tmp_path, "private")
+    parents = stated(root, "Quantizer-int8")
+    assert parents.tuned == () and 2.9 < parents.epsilon <= 2.95
+    assert parents.epsilon + 0.01 < together < parents.epsilon + 0.5
+    assert pushed["epsilon"] == pytest.approx(together)
+    path = Path(pushed["pushed"]["path"])
+    assert json.loads(path.with_name("manifest.json").read_text())["epsilon"] == together
+    assert f"ε = {together:.3f}" in path.with_name("statement.txt").read_text()
+    assert f"ε = {together:.3f}" in Path(pushed["report"]).read_text()
+    tuned = stated(root, "Quantizer-private")
     assert tuned.epsilon == tuned.run_epsilon == together and [t.charge for t in tuned.tuned] == [charges[1].id]
-    assert stated(tmp_path, "int8").tuned == ()
+
+
+def test_what_a_recipe_by_accuracy_found_is_judged_and_shown(root, pushed):
+    record = json.loads((root / "runs" / pushed["run"] / "run.json").read_text())
+    (found,) = record["searches"]
+    assert found["recipe"] == "auto" and found["target"]["max_drop"] == 0.01
+    tries = {made["key"]: made for made in found["tries"]}
+    assert 1 < len(tries) <= 4 and set(found["pareto"]) <= set(tries)
+    chosen = tries[found["chosen"]]
+    assert found["within"] == chosen["within"] == (chosen["drop"] <= chosen["target"])
+    judged = next(v for v in record["variants"] if v["recipe"] == "auto")
+    assert (judged["gzip_bytes"], judged["sha256"]) == (chosen["gzip_bytes"], chosen["sha256"])
+    assert judged["verdict"] == "pass"
+    assert stated(root, "CompressionSearch-auto") == stated(root, "Quantizer-int8")
+    assert "gzip size of what auto tried" in Path(pushed["report"]).read_text()

@@ -49,6 +49,12 @@ def test_inputs_that_vary_more_keep_their_weights():
     assert not pruned[:2].any() and pruned[2:].all()
 
 
+@pytest.mark.parametrize("about_mean", [True, False])
+def test_moments_of_many_rows_are_single_precision_too(about_mean):
+    inputs = inputs_of([np.ones((40_000, 2), np.float32)] * 2, about_mean)
+    assert inputs.mean.dtype == inputs.covariance.dtype == np.float32
+
+
 def test_clusters_are_the_centroids_at_a_fraction_of_the_error():
     clustered = cluster_dense(KERNEL, inputs_of([ROWS], damping=0.001), LEVELS)
     plain = nearest(KERNEL)

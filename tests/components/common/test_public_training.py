@@ -28,6 +28,13 @@ def test_it_learns(make_model, public, distillation):
     assert loss_of(model, public) < 0.8 * before
 
 
+def test_steps_are_traced_once_a_smaller_last_one_too(make_model, public):
+    model, seen = make_model(), []
+    model.get_layer("dense").activity_regularizer = lambda _: seen.append(1) or 0.0
+    fit_public(model, public, PublicTuning(epochs=2, batch_size=64))  # of 90 images
+    assert len(seen) == 1
+
+
 def test_distillation_alone_reads_no_labels(make_model, public):
     model = make_model()
     wrong = np.full_like(public.labels, 99)  # would be NaN in a cross-entropy

@@ -1,6 +1,12 @@
 """The search: what it tries next, what it finds in a model that it can try in full, and that a kill changes nothing."""
 
 import json
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +15,7 @@ from hypothesis import strategies as st
 
 from components.common.errors import Interrupted, ModelError
 from components.common.examples import scaled
+from components.common.models import save_model
 from components.common.progress import watching
 from components.common.tflite import TFLiteModel, sizes
 from components.gates.measurement import paired, predictions
@@ -18,6 +25,7 @@ from components.search.target import expected
 from components.search.tries import Measured, Try
 from components.shipped.reading import read
 
+ROOT = Path(__file__).parents[3]
 LEVELS = [
     Level(
         kernel=kernel,
@@ -145,30 +153,41 @@ def test_the_file_is_the_one_that_was_measured_and_holds_what_its_plan_says(foun
 
 
 def test_a_search_that_is_killed_again_and_again_comes_to_the_same_answer(
-    found, parent, validation, public, settings, target, tmp_path, monkeypatch
+    found, parent, validation, public, settings, target, tmp_path
 ):
-    """The first process dies in the middle of a try, each later one after the first try that it makes itself."""
-
-    def kill(*_):
-        raise Interrupted(15)
+    """The first process is killed in the middle of a try, each later one dies after the first try that it makes."""
 
     def kill_after_a_try(line: str) -> None:
         if line.startswith("try") and line not in seen:
             seen.add(line)
             raise Interrupted(15)
 
-    seen = set()
-    with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr("components.search.tries.quantize", kill)
-        search(parent, validation, public, settings, target, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["scan.json"]
+    seen, folder = set(), tmp_path / "search"
+    save_model(parent, str(tmp_path))
+    (tmp_path / "arguments").write_bytes(pickle.dumps((validation, public, settings, target, folder)))
+    process = subprocess.Popen([sys.executable, "-c", _SEARCH, str(tmp_path)], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (folder / "scan.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert [path.name for path in folder.iterdir()] == ["scan.json"]
     for _ in found.tries:
         with pytest.raises(Interrupted), watching(kill_after_a_try):
-            search(parent, validation, public, settings, target, tmp_path)
-    again = search(parent, validation, public, settings, target, tmp_path)
+            search(parent, validation, public, settings, target, folder)
+    again = search(parent, validation, public, settings, target, folder)
     assert timeless(again) == timeless(found)
     assert again.file == found.file
     assert len(seen) == len(found.tries)
+
+
+_SEARCH = """
+import pickle, sys
+from pathlib import Path
+from components.common.models import load_model
+from components.search.core import search
+search(load_model(sys.argv[1]), *pickle.loads(Path(sys.argv[1], "arguments").read_bytes()))
+"""
 
 
 def test_a_parent_that_cannot_be_compressed_is_an_error(make_model, validation, public, settings, target, tmp_path):

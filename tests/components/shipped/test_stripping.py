@@ -8,7 +8,6 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from components.common.tflite import TFLiteModel
-from components.quantization.resizable import resizable
 from components.shipped.reading import read
 from components.shipped.stripping import strip
 from tests.components.zoo import make, public_inputs
@@ -18,7 +17,7 @@ def converted(name: str) -> tuple:
     """The file as TFLite's converter writes it, int8 inside, and some inputs by name."""
     model = make(name)
     inputs = public_inputs(model, 20)
-    converter = tf.lite.TFLiteConverter.from_keras_model(resizable(model))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     named = dict(zip(model.input_names, inputs, strict=True))
     converter.representative_dataset = lambda: ({n: a[i : i + 1] for n, a in named.items()} for i in range(20))
