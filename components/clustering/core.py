@@ -54,7 +54,7 @@ def cluster(made: Compressed, config: ClusterConfig, tune: Tune | None, public: 
     for name in found.keys() - set(plain):
         zeros = float(np.mean(found[name].variable.numpy() == 0))
         promises[name] = keeps[name] = dataclasses.replace(promises[name], sparsity=zeros)
-    centroids = {name: _starts(found[name], promises[name].clusters, config) for name in plain}
+    centroids = {name: starts_of(found[name], promises[name].clusters, config) for name in plain}
     added = {name: [Centroids(starts, found[name].channel_axis)] for name, starts in centroids.items()}
     holding = held(model, keeps, added)
     if tune is not None:
@@ -73,14 +73,14 @@ def _levels(kernel: Kernel, promise: Promise, config: ClusterConfig) -> np.ndarr
     are evenly spaced about zero, which is among them where their number is odd."""
     values, count = kernel.variable.numpy(), promise.clusters
     if config.centroids != "linear":
-        return np.pad(_starts(kernel, count, config), ((0, 0), (0, int(np.any(values == 0)))))
+        return np.pad(starts_of(kernel, count, config), ((0, 0), (0, int(np.any(values == 0)))))
     rows = rows_of(values, kernel, config.per_channel)
     if promise.sparsity is not None and count % 2 == 0:
         count -= 1  # for zero
     return np.abs(rows).max(1, keepdims=True) * np.linspace(-1, 1, count, dtype=np.float32)
 
 
-def _starts(kernel: Kernel, count: int, config: ClusterConfig) -> np.ndarray:
+def starts_of(kernel: Kernel, count: int, config: ClusterConfig) -> np.ndarray:
     """Ascending centroids of the weights that are not zero, float32 [channels, at most count]."""
     values = kernel.variable.numpy()
     rows = rows_of(values, kernel, config.per_channel)

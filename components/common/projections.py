@@ -120,9 +120,10 @@ class Held:
         """Lets every projection look at the weights that come out of the one before."""
         for variable, projections in self._projections:
             latent = variable.numpy()
-            for projection in projections:
+            for number, projection in enumerate(projections, 1):
                 projection.update(latent, progress)
-                latent = projection(tf.constant(latent)).numpy()
+                if number < len(projections):
+                    latent = projection(tf.constant(latent)).numpy()
 
     @property
     def variables(self) -> list[tf.Variable]:

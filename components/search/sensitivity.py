@@ -8,13 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from components.clustering.config import ClusterConfig
-from components.clustering.core import cluster
-from components.common.compressed import Compressed, by_channel
+from components.clustering.core import starts_of
+from components.common.compressed import by_channel
 from components.common.kernels import Kernel, copy_of, kernels
 from components.common.legacy_keras import keras
 from components.common.progress import tell
+from components.common.projections import Centroids
 from components.pruning.config import PruneConfig
-from components.pruning.core import prune
+from components.pruning.core import Zeros
 from components.search.config import SearchConfig
 from components.search.plans import Level
 
@@ -37,13 +38,10 @@ def scan(parent: keras.Model, config: SearchConfig, images: np.ndarray) -> list[
     """
     model = copy_of(parent)
     divergence = _Divergence(model, images)
-    pruned = {s: prune(Compressed(model=parent), PruneConfig(sparsity=s), None).model for s in config.sparsities}
-    clustered = {k: cluster(Compressed(model=parent), ClusterConfig(clusters=k), None).model for k in config.clusters}
-    values = {level: _values(changed) for level, changed in {**pruned, **clustered}.items()}
     levels: list[Level] = []
     found = kernels(model)
     for number, (name, kernel) in enumerate(found.items(), 1):
-        changed = {level: values[level][name] for level in values}
+        changed = _changed(kernel, config)
         costs = {level: divergence.with_values(kernel, weights) for level, weights in changed.items()}
         levels += _levels(kernel, config, changed, costs)
         tell(f"sensitivity of layer {number} of {len(found)}: {name}")
@@ -71,8 +69,16 @@ class _Divergence:
         return np.concatenate([self._score(batch).numpy() for batch in self._batches]).astype(np.float64)
 
 
-def _values(model: keras.Model) -> dict[str, np.ndarray]:
-    return {name: kernel.variable.numpy() for name, kernel in kernels(model).items()}
+def _changed(kernel: Kernel, config: SearchConfig) -> dict[float, np.ndarray]:
+    """A kernel's weights at each level alone, by what the stages would hold it to."""
+    pruned = {s: Zeros(kernel, s, PruneConfig(sparsity=s)) for s in config.sparsities}
+    clusterings = [ClusterConfig(clusters=k) for k in config.clusters]
+    clustered = {c.clusters: Centroids(starts_of(kernel, c.clusters, c), kernel.channel_axis) for c in clusterings}
+    latent, changed = kernel.variable.numpy(), {}
+    for level, projection in {**pruned, **clustered}.items():
+        projection.update(latent, 1.0)
+        changed[level] = projection(tf.constant(latent)).numpy()
+    return changed
 
 
 def _levels(kernel: Kernel, config: SearchConfig, changed: dict, costs: dict) -> Iterator[Level]:
