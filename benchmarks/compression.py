@@ -175,7 +175,8 @@ def main() -> int:
     bench = Bench(arguments.split, arguments.source, State(arguments.state, arguments.split))
     found = {name: bench.run(name) for name in arguments.lines}
     missed = missed_bounds(found, json.loads(BASELINE.read_text())["bounds"])
-    print(json.dumps({"split": arguments.split, "lines": found, "missed": missed}, indent=1, default=float))
+    shown = json.loads(json.dumps(found), parse_float=lambda digits: round(float(digits), 5))
+    print(json.dumps({"split": arguments.split, "lines": shown, "missed": missed}, indent=1))
     return 1 if missed else 0
 
 
