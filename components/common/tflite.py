@@ -1,5 +1,6 @@
 """Running and reading back `.tflite` files: every figure comes from the file that ships."""
 
+import functools
 import gzip
 import hashlib
 import lzma
@@ -80,6 +81,7 @@ def _dequantized(raw: np.ndarray, detail: dict) -> np.ndarray:
     return (raw.astype(np.float32) - zero) * scale if scale else raw.astype(np.float32)
 
 
+@functools.lru_cache(maxsize=8)  # every gate of a run asks for those of the same parent
 def sizes(content: bytes) -> dict[str, int | str]:
     """`bytes`, `gzip_bytes` (level 9, no timestamp), `xz_bytes` (preset 9, extreme), `zstd_bytes` (level 22) and
     `sha256` of a file's content."""

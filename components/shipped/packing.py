@@ -1,5 +1,6 @@
 """The compressed download of a `.tflite`, in the smallest of several codings; `unpack.py` gives it back bit for bit."""
 
+import functools
 import gzip
 import lzma
 import zlib
@@ -37,6 +38,7 @@ class Segment:
     indices: list[int]
 
 
+@functools.lru_cache(maxsize=8)  # a variant is packed when it is made, and again when it is pushed
 def pack(content: bytes) -> bytes:
     """Packs a `.tflite` in the coding that makes it smallest. zstd is none of them: Python has no decoder for it.
 

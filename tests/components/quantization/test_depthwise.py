@@ -1,0 +1,26 @@
+"""Depthwise kernels of one scale, which TFLite's kernel for floats reads as if there were one a channel."""
+
+import numpy as np
+import pytest
+
+from components.common.legacy_keras import keras
+from components.common.tflite import TFLiteModel
+from components.quantization.core import convert
+from components.shipped.reading import read
+
+layers = keras.layers
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_a_dynamic_file_scores_as_keras_does_every_time(per_channel):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [layers.Input((6, 6, 8)), layers.DepthwiseConv2D(3, depth_multiplier=16), layers.Flatten(), layers.Dense(4)]
+    )
+    images = np.random.default_rng(0).random((8, 6, 6, 8), np.float32)
+    content, expected = convert(model, "dynamic", per_channel=per_channel), model(images).numpy()
+    depthwise = read(content).weights[0]
+    assert (depthwise.dtype, len(depthwise.scales), depthwise.scale_axis) == ("int8", 128, 3)
+    assert per_channel or len(np.unique(depthwise.scales)) == 1
+    for _ in range(3):
+        np.testing.assert_allclose(TFLiteModel(content).scores(images), expected, atol=0.02 * np.std(expected) + 0.02)
