@@ -77,7 +77,7 @@ def _private_cnn() -> dict[str, Line]:
         learning_rate=0.0001,
         batch_size=256,
         augmentations=(),
-        distillation=1.0,
+        distillation=0.8,
         temperature=2.0,
     )
     return {
