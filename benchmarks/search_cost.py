@@ -2,9 +2,9 @@
 
     python -m benchmarks.search_cost [--source DIR]
 
-The parent is the default run's network, trained without privacy on 18,000 images of Fashion-MNIST; 2,000 others are
-public, 2,000 more are validation. A search with the settings of docs/compression.md runs once, with its scan, all its
-tries and their measuring. The best fixed recipe is the one that it chose, written out as a user who knew its levels
+Three parents are the default run's network, trained without privacy on 18,000 images of Fashion-MNIST; 2,000 others
+are public, 2,000 more are validation. A search with the settings of docs/compression.md runs once for each, with its
+scan, all its tries and their measuring. The best fixed recipe is the one that it chose, written out as a user who knew its levels
 would: the same stages in turn, each of pruning and clustering fine-tuned as long as a try of the search is, then int8,
 read back and measured on validation like a try. Its accuracy is told beside the search's. Both run in this process, one
 after the other, after one conversion that warms TensorFlow up; what is counted is user and system time of the process
@@ -58,6 +58,7 @@ BASELINE = _ROOT / "benchmarks" / "baselines" / "search_cost.json"
 SETTINGS = SearchConfig(max_drop=0.005, public=PublicTuning(epochs=3, distillation=1.0))
 _SIZES = {"train": 18_000, "public": 2_000, "validation": 2_000}
 _HOLDOUT = 8_000
+_PARENTS = 3
 
 
 def load(source: Path | None) -> dict[str, Split]:
@@ -68,9 +69,9 @@ def load(source: Path | None) -> dict[str, Split]:
     return {role: images.take(part) for role, part in zip(_SIZES, parts, strict=False)}
 
 
-def trained(data: dict[str, Split]) -> keras.Model:
-    """The parent."""
-    keras.utils.set_random_seed(0)
+def trained(data: dict[str, Split], seed: int) -> keras.Model:
+    """A parent."""
+    keras.utils.set_random_seed(seed)
     model = build(load_config("default").trainer.model, data["train"].images.shape[1:], 10)
     fit_public(model, data["train"], PublicTuning(epochs=10, learning_rate=0.002))
     return deployable(model)
@@ -111,7 +112,6 @@ def cpu_seconds(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def measured(parent: keras.Model, data: dict[str, Split]) -> dict[str, Any]:
     """The search, the fixed recipe and the try that was chosen."""
-    convert(parent, "int8", scaled(data["public"].images[:10]))
     found, searching = cpu_seconds(lambda: found_by_search(parent, data))
     tell(f"search: {searching:.1f} s, {len(found.tries)} tries, chosen {found.chosen.plan.kind}")
     plan = found.chosen.plan
@@ -120,10 +120,9 @@ def measured(parent: keras.Model, data: dict[str, Split]) -> dict[str, Any]:
     bench = Bench(parent, data["validation"], data["public"], SETTINGS)
     _, one_try = cpu_seconds(lambda: bench.run(plan))
     return {
-        "ratio": searching / alone,
-        "of_a_try": searching / one_try,
         "search_seconds": searching,
         "fixed_seconds": alone,
+        "try_seconds": one_try,
         "tries": len(found.tries),
         "chosen": plan.kind,
         "search_accuracy": found.chosen.measured.seen.variant_accuracy,
@@ -132,11 +131,19 @@ def measured(parent: keras.Model, data: dict[str, Split]) -> dict[str, Any]:
     }
 
 
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The ratios of all runs' seconds, and the runs."""
+    searching, alone, one_try = (sum(run[f"{what}_seconds"] for run in runs) for what in ("search", "fixed", "try"))
+    return {"ratio": searching / alone, "of_a_try": searching / one_try, "runs": runs}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, help="folder of the four idx.gz files")
     data = load(parser.parse_args().source)
-    found = measured(trained(data), data)
+    parents = [trained(data, seed) for seed in range(_PARENTS)]
+    convert(parents[0], "int8", scaled(data["public"].images[:10]))
+    found = together([measured(parent, data) for parent in parents])
     over = found["ratio"] > json.loads(BASELINE.read_text())["bounds"]["ratio"]
     print(json.dumps({**found, "missed": ["ratio"] if over else []}, indent=1))
     return 1 if over else 0
