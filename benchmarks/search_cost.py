@@ -2,14 +2,15 @@
 
     python -m benchmarks.search_cost [--source DIR]
 
-Three parents are the default run's network, trained without privacy on 18,000 images of Fashion-MNIST; 2,000 others
-are public, 2,000 more are validation. A search with the settings of docs/compression.md runs once for each, with its
-scan, all its tries and their measuring. The best fixed recipe is the one that it chose, written out as a user who knew its levels
-would: the same stages in turn, each of pruning and clustering fine-tuned as long as a try of the search is, then int8,
-read back and measured on validation like a try. Its accuracy is told beside the search's. Both run in this process, one
-after the other, after one conversion that warms TensorFlow up; what is counted is user and system time of the process
-and its children, so that other load on the machine and the number of cores matter little. `of_a_try` is the same over
-the chosen try alone, which fine-tunes once with all levels held: what a recipe would cost that knew the search's trick.
+Three parents are the default run's network, trained without privacy on 18,000 images of Fashion-MNIST; 2,000 others are
+public, 2,000 more are validation. A search with the settings of docs/compression.md runs once for each, with its scan,
+all its tries and their measuring. The best fixed recipe is the one that it chose, written out as a user who knew its
+levels would: the same stages in turn, each of pruning and clustering fine-tuned as long as a try of the search is, then
+int8, read back and measured on validation like a try. Its accuracy is told beside the search's. Both run in this
+process, one after the other, after one conversion that warms TensorFlow up; what is counted is user and system time of
+the process and its children, so that other load on the machine and the number of cores matter little. `of_a_try` is the
+same over the chosen try alone, which fine-tunes once with all levels held: what a recipe would cost that knew the
+search's trick.
 
 Progress goes to stderr, the result as JSON to stdout. Exits with 1 over the bound of baselines/search_cost.json.
 """
