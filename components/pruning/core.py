@@ -1,5 +1,6 @@
 """Magnitude pruning (Zhu and Gupta 2017, arXiv:1710.01878): TFMOT's masks and schedules, held by a projection."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -98,20 +99,32 @@ class Zeros(Mask):
         mask, threshold = tf.Variable(tf.ones_like(weights)), tf.Variable(0.0)
         now = ConstantSparsity(float(sparsity), begin_step=0, frequency=1)
         pattern = (2, 4) if self._config.pattern == "2:4" else None
-        pruning = Pruning(_first_step, [(weights, mask, threshold)], now, self._config.block, "AVG", pattern)
+        pruning = Pruning(_first_step, [(weights, mask, threshold)], now, (1, 1), "AVG", pattern)
         pruning.conditional_mask_update()
         return self._as_kernel(mask.numpy(), latent.shape)
 
     def _viewed(self, latent: np.ndarray) -> np.ndarray:
         outputs_last = np.swapaxes(latent, -1, -2) if self._transposed else latent
         if self._config.block != (1, 1):
-            return outputs_last.reshape(-1, outputs_last.shape[-1])
+            return block_means(outputs_last.reshape(-1, outputs_last.shape[-1]), self._config.block)
         return outputs_last[None] if latent.ndim == 3 else outputs_last
 
     def _as_kernel(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        if not self._transposed:
-            return mask.reshape(shape)
-        return np.swapaxes(mask.reshape(*shape[:-2], shape[-1], shape[-2]), -1, -2)
+        outputs_last = (*shape[:-2], shape[-1], shape[-2]) if self._transposed else shape
+        if self._config.block != (1, 1):
+            rows, columns = self._config.block
+            mask = mask.repeat(rows, 0).repeat(columns, 1)[: math.prod(outputs_last[:-1]), : outputs_last[-1]]
+        mask = mask.reshape(outputs_last)
+        return np.swapaxes(mask, -1, -2) if self._transposed else mask
+
+
+def block_means(matrix: np.ndarray, block: tuple[int, ...]) -> np.ndarray:
+    """Means of absolute values in blocks of so many rows and columns, float32 [blocks, blocks]; those at the end may be
+    smaller. TFMOT's own pooling fails where there is one block in a row or a column: it squeezes the matrix."""
+    starts = [np.arange(0, size, side) for size, side in zip(matrix.shape, block, strict=True)]
+    sums = np.add.reduceat(np.add.reduceat(np.abs(matrix), starts[0], 0), starts[1], 1)
+    rows, columns = (np.diff(s, append=size) for s, size in zip(starts, matrix.shape, strict=True))
+    return (sums / np.outer(rows, columns)).astype(np.float32)
 
 
 def _first_step() -> tf.Tensor:

@@ -16,7 +16,7 @@ from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
 from components.quantization.convertible import save_traced
-from components.quantization.depthwise import with_scales_by_channel
+from components.quantization.mending import mended
 from components.shipped.stripping import strip
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
@@ -115,7 +115,7 @@ def convert(
             raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
     if mode in CALIBRATED:
         _require_no_floats(content, model.name, mode)
-    return strip(with_scales_by_channel(content) if mode == "dynamic" else content)
+    return strip(mended(content))
 
 
 def _converter(folder: str, mode: str, per_channel: bool) -> tf.lite.TFLiteConverter:

@@ -118,6 +118,18 @@ def test_blocks_of_inputs_and_outputs_are_zero_together(layer, shape):
     assert set(zeros) == {0, 8} and np.mean(zeros == 8) == 0.75
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 16), (16, 1), (3, 1), (10, 5)])
+def test_blocks_fit_kernels_of_any_size(inputs, outputs):
+    """TFMOT's pooling fails on a kernel that is one block high or wide."""
+    model = keras.Sequential([L.Input((inputs,)), L.Dense(outputs)])
+    (kernel,) = values(prune(Compressed(model=model), PruneConfig(sparsity=0.5, block=(4, 2)), None)).values()
+    places = [np.s_[r : r + 4, c : c + 2] for r in range(0, inputs, 4) for c in range(0, outputs, 2)]
+    means = np.array([np.mean(np.abs(model.layers[0].kernel.numpy()[place])) for place in places])
+    zeros = np.array([np.mean(kernel[place] == 0) for place in places])
+    assert set(zeros) <= {0, 1} and np.sum(zeros == 0) == max(1, round(len(places) / 2))
+    assert np.max(means[zeros == 1], initial=0) <= np.min(means[zeros == 0], initial=np.inf)
+
+
 def test_a_clustered_model_is_refused(parent):
     clustered = cluster(parent, ClusterConfig(clusters=4), None)
     with pytest.raises(ModelError, match="^pruning must come before clustering, or whole centroids go"):

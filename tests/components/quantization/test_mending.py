@@ -1,4 +1,4 @@
-"""Depthwise kernels of one scale, which TFLite's kernel for floats reads as if there were one a channel."""
+"""Depthwise kernels of one scale, and biases of layers that are called twice: what TFLite computed wrongly."""
 
 import numpy as np
 import pytest
@@ -24,3 +24,17 @@ def test_a_dynamic_file_scores_as_keras_does_every_time(per_channel):
     assert per_channel or len(np.unique(depthwise.scales)) == 1
     for _ in range(3):
         np.testing.assert_allclose(TFLiteModel(content).scores(images), expected, atol=0.02 * np.std(expected) + 0.02)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"), [((6, 6, 4), lambda: layers.Conv2D(4, 3, padding="same")), ((4,), lambda: layers.Dense(4))]
+)
+def test_a_layer_that_is_called_twice_has_its_bias_in_the_scale_of_either_call(shape, layer):
+    keras.utils.set_random_seed(0)
+    image, again = layers.Input(shape), layer()
+    model = keras.Model(image, again(layers.Rescaling(20.0)(again(image))))
+    again.bias.assign([3.0, -2.0, 1.0, -4.0])
+    images = np.random.default_rng(0).random((64, *shape), np.float32)
+    expected = model(images).numpy()
+    found = TFLiteModel(convert(model, "int16x8", images)).scores(images)
+    assert np.max(np.abs(found - expected)) < 0.02 * np.std(expected)
