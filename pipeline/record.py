@@ -103,8 +103,9 @@ def _variant(verdict: dict[str, Any]) -> dict[str, Any]:
         "verdict",
         "checks",
         "confusion",
+        "holdout",
     )
-    reasons = [check["sentence"] for check in verdict["checks"] if check["verdict"] != "pass"]
+    reasons = [check["sentence"] for check in verdict["checks"] if check["verdict"] in ("fail", "inconclusive")]
     return {**{key: verdict[key] for key in keys}, "reasons": reasons}
 
 

@@ -3,13 +3,16 @@
 serving/
   current -> versions/3
   versions/3/model.tflite, manifest.json, statement.txt
+  versions/3.withdrawn, once it was rolled back
 """
 
 import os
 import shutil
 from pathlib import Path
 
-_VERSIONS, _CURRENT = "versions", "current"
+from components.common.errors import GateError
+
+_VERSIONS, _CURRENT, _WITHDRAWN = "versions", "current", ".withdrawn"
 
 
 def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
@@ -30,7 +33,7 @@ def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
         return current
     for leftover in versions.glob(".writing-*"):
         shutil.rmtree(leftover)
-    number = 1 + max((int(p.name) for p in versions.iterdir() if p.name.isdigit()), default=0)
+    number = 1 + max(_numbers(folder), default=0)
     aside = versions / f".writing-{number}"
     aside.mkdir()
     for name, content in files.items():
@@ -38,12 +41,36 @@ def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
     _flush(aside)
     aside.rename(versions / str(number))
     _flush(versions)
-    link = folder / f".{_CURRENT}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(Path(_VERSIONS, str(number)))
-    link.rename(folder / _CURRENT)
-    _flush(folder)
+    _serve(folder, number)
     return number, versions / str(number) / "model.tflite"
+
+
+def roll_back(folder: Path) -> tuple[int, int]:
+    """Serves the newest version before the current one that holds another model, which was not withdrawn, and marks the
+    current one as withdrawn; a reader sees one of them, whole.
+
+    Returns:
+        The numbers of the version that serves now and of the one that is withdrawn.
+
+    Raises:
+        GateError: there is no such version; nothing changed.
+    """
+    current = served(folder)
+    bad = {current[1].read_bytes(), *withdrawn(folder).values()} if current else set()
+    models = {n: _model(folder, n) for n in _numbers(folder) if current and n < current[0]}
+    earlier = [n for n, model in models.items() if model.is_file() and model.read_bytes() not in bad]
+    if not earlier:
+        raise GateError(f"a rollback must have an earlier version to go back to. There is none in {folder}")
+    _write_durably(folder / _VERSIONS / f"{current[0]}{_WITHDRAWN}", b"")
+    _flush(folder / _VERSIONS)
+    _serve(folder, max(earlier))
+    return max(earlier), current[0]
+
+
+def withdrawn(folder: Path) -> dict[int, bytes]:
+    """The models that were rolled back, by their version."""
+    marks = [p for p in (folder / _VERSIONS).glob(f"*{_WITHDRAWN}") if p.stem.isdigit()]
+    return {int(p.stem): model.read_bytes() for p in marks if (model := _model(folder, int(p.stem))).is_file()}
 
 
 def served(folder: Path) -> tuple[int, Path] | None:
@@ -52,8 +79,25 @@ def served(folder: Path) -> tuple[int, Path] | None:
     if not link.is_symlink():
         return None
     number = int(Path(os.readlink(link)).name)
-    model = folder / _VERSIONS / str(number) / "model.tflite"
+    model = _model(folder, number)
     return (number, model) if model.is_file() else None
+
+
+def _serve(folder: Path, number: int) -> None:
+    """Points `current` at a version, in one step."""
+    link = folder / f".{_CURRENT}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(_VERSIONS, str(number)))
+    link.rename(folder / _CURRENT)
+    _flush(folder)
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(p.name) for p in (folder / _VERSIONS).glob("*") if p.name.isdigit()]
+
+
+def _model(folder: Path, number: int) -> Path:
+    return folder / _VERSIONS / str(number) / "model.tflite"
 
 
 def _holds(path: Path, content: bytes) -> bool:
