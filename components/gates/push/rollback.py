@@ -12,7 +12,7 @@ from tfx.types import standard_artifacts
 
 from components.common.errors import GateError
 from components.common.tflite import sha256
-from components.gates.push.serving import roll_back, served, withdrawn
+from components.gates.push.serving import previous, roll_back, served, withdrawn
 
 _TYPE = "lockgate.Rollback"
 
@@ -40,19 +40,27 @@ def rollback(folder: Path, database: metadata_store_pb2.ConnectionConfig, pipeli
     """
     with metadata.Metadata(database) as handle:
         pushes = _pushes(handle.store)
-        unrecorded = [n for n, m in withdrawn(folder).items() if any(not _withdrawn(p) for p in pushes[sha256(m)])]
-        if unrecorded and served(folder)[0] != max(unrecorded):
-            now, gone = served(folder)[0], max(unrecorded)
-        else:
-            now, gone = roll_back(folder)
+        now, gone = _unrecorded(folder, pushes) or _rolled_back(folder, pushes)
         path = served(folder)[1]
         bad = pushes[sha256(withdrawn(folder)[gone])]
-        good = pushes[sha256(path.read_bytes())]
         for artifact in bad:
             artifact.custom_properties["withdrawn"].int_value = 1
         handle.store.put_artifacts(bad)
-        execution = _record(handle, pipeline, bad[-1], good[-1])
+        execution = _record(handle, pipeline, bad[-1], pushes[sha256(path.read_bytes())][-1])
     return RolledBack(version=now, path=str(path), withdrawn=gone, recorded=execution)
+
+
+def _unrecorded(folder: Path, pushes: "_Known") -> tuple[int, int] | None:
+    """The versions of a rollback that was carried out, and that MLMD has not; None if there is none."""
+    marked = [n for n, m in withdrawn(folder).items() if any(not _withdrawn(p) for p in pushes[sha256(m)])]
+    now = served(folder)[0] if served(folder) else None
+    return (now, max(marked)) if marked and now not in (None, max(marked)) else None
+
+
+def _rolled_back(folder: Path, pushes: "_Known") -> tuple[int, int]:
+    for _, model in (previous(folder), served(folder)):
+        pushes[sha256(model.read_bytes())]  # asked before anything changes
+    return roll_back(folder)
 
 
 class _Known(dict):

@@ -46,8 +46,7 @@ def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
 
 
 def roll_back(folder: Path) -> tuple[int, int]:
-    """Serves the newest version before the current one that holds another model, which was not withdrawn, and marks the
-    current one as withdrawn; a reader sees one of them, whole.
+    """Serves `previous`, and marks the current version as withdrawn; a reader sees one of them, whole.
 
     Returns:
         The numbers of the version that serves now and of the one that is withdrawn.
@@ -55,16 +54,27 @@ def roll_back(folder: Path) -> tuple[int, int]:
     Raises:
         GateError: there is no such version; nothing changed.
     """
+    number, _ = previous(folder)
+    current, _ = served(folder)
+    _write_durably(folder / _VERSIONS / f"{current}{_WITHDRAWN}", b"")
+    _flush(folder / _VERSIONS)
+    _serve(folder, number)
+    return number, current
+
+
+def previous(folder: Path) -> tuple[int, Path]:
+    """The newest version before the current one that holds another model, which was not withdrawn.
+
+    Raises:
+        GateError: there is none.
+    """
     current = served(folder)
     bad = {current[1].read_bytes(), *withdrawn(folder).values()} if current else set()
     models = {n: _model(folder, n) for n in _numbers(folder) if current and n < current[0]}
     earlier = [n for n, model in models.items() if model.is_file() and model.read_bytes() not in bad]
     if not earlier:
         raise GateError(f"a rollback must have an earlier version to go back to. There is none in {folder}")
-    _write_durably(folder / _VERSIONS / f"{current[0]}{_WITHDRAWN}", b"")
-    _flush(folder / _VERSIONS)
-    _serve(folder, max(earlier))
-    return max(earlier), current[0]
+    return max(earlier), models[max(earlier)]
 
 
 def withdrawn(folder: Path) -> dict[int, bytes]:
