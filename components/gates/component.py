@@ -3,11 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from components.common.artifacts import Probes, Scores, Variant, Verdict
-from components.common.errors import GateError
+from components.common.errors import GateError, ModelError
 from components.common.settings import from_json
 from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
@@ -58,7 +59,7 @@ def CompressionGate(
         agreement=measurement.agreement(table, facts["recipe"]),
         served={_SERVED[m]: measurement.against(table, m, facts["recipe"]) for m in _SERVED if m in models},
         bytes=len(content),
-        broken=tuple(broken_promises(facts, content)),
+        broken=_broken(facts, content),
         probe=_probe(probed),
         evaluation=evaluation_of(evaluation.uri, blessing, len(data_config.classes)),
         epsilon=statement.epsilon,
@@ -88,6 +89,17 @@ def _require_same(facts: dict, content: bytes, models: dict, probed: dict | None
         if found != sha256(content):
             must = f"the variant {facts['recipe']} must be the file that its recipe made and that was probed and scored"
             raise GateError(f"{must}: the sha256 of what was {what} differs")
+
+
+def _broken(facts: dict, content: bytes) -> tuple[str, ...]:
+    """What is not as promised; a file that cannot be read back keeps no promise."""
+    try:
+        return tuple(broken_promises(facts, content))
+    except ModelError as error:
+        return (str(error),)
+    except Exception as error:
+        logging.exception("%s cannot be read back", facts["recipe"])
+        return (f"the file must be a model that can be read back. Received: {type(error).__name__}",)
 
 
 def _key(models: dict[str, str | None], config: str) -> str:

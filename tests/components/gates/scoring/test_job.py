@@ -61,7 +61,7 @@ def test_a_model_of_other_classes_answers_nothing(models, scored, tmp_path, make
     from components.common.legacy_keras import keras
     from components.quantization.core import convert
 
-    other = keras.Sequential([*make_model().layers[:-1], keras.layers.Dense(7)])
+    other = keras.Sequential([*make_model().layers[:-1], keras.layers.Dense(7, name="seven")])
     other.build((None, 12, 12, 1))
     (tmp_path / "other.tflite").write_bytes(convert(other, "float32"))
     table = scored({**models, "serving": str(tmp_path / "other.tflite")})
