@@ -95,7 +95,7 @@ def _percent(fraction: float) -> str:
 def _behind_the_push(lineage: list[dict[str, Any]]) -> set[int]:
     """The ids of the artifacts that what was pushed was made from, itself included; empty without a push."""
     made_from = {row["artifact"]: row["inputs"] for row in lineage}
-    open_ = [row["artifact"] for row in lineage if row["type"] == "PushedModel"]
+    open_ = [row["artifact"] for row in lineage if row["node"] == "Pusher"]
     found: set[int] = set()
     while open_:
         artifact = open_.pop()

@@ -20,14 +20,16 @@ from components.shipped.packing import NAME, manifest, pack
 
 @component
 def Pusher(
-    selection: InputArtifact[Selection],
     variants: InputArtifact[list[Variant]],
     verdicts: InputArtifact[list[Verdict]],
     pushed: OutputArtifact[standard_artifacts.PushedModel],
     account: Parameter[str],
     serving: Parameter[str],
+    selection: InputArtifact[Selection] = None,
 ) -> None:
     """Pushes the selected variant into the folder `serving`; if none was selected, pushes nothing and says so."""
+    if selection is None:
+        raise GateError("MLMD must know what the selection was made from. It does not; the log names the step")
     choice = json.loads(Path(selection.uri, "selection.json").read_text())
     pushed.set_int_custom_property("pushed", int(choice["selected"] is not None))
     if choice["selected"] is None:

@@ -1,5 +1,7 @@
 """Whether MLMD can still say what a selection was made from."""
 
+import logging
+
 from ml_metadata.proto.metadata_store_pb2 import Event
 from tfx.dsl.components.common.resolver import ResolverStrategy
 
@@ -12,16 +14,19 @@ _NEEDED = {"Selection", "Verdict", "Variant", "Scores", "Probes", "ModelBlessing
 
 
 class WholeLineage(ResolverStrategy):
-    """Lets `selection` through if every step from it back to the examples is in MLMD."""
+    """Lets `selection` through if every step from it back to the examples is in MLMD; without one the Pusher refuses.
+
+    TFX takes an error in a resolver for a fault of the pipeline.
+    """
 
     def resolve_artifacts(self, store, input_dict):
-        """Passes the artifacts on.
-
-        Raises:
-            GateError: a step is missing.
-        """
-        for selection in input_dict["selection"]:
-            require_whole(store, selection.id)
+        """Passes the artifact on, or none."""
+        try:
+            for selection in input_dict["selection"]:
+                require_whole(store, selection.id)
+        except GateError:
+            logging.exception("the selection is held back")
+            return {"selection": []}
         return input_dict
 
 

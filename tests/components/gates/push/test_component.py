@@ -49,7 +49,14 @@ def run(artifact, execute, tmp_path, ledger):
     """Runs Pusher; returns its output. What is given as None is not there."""
 
     def pushed(
-        selected="int8", content=CONTENT, verdict=VERDICT, statement=STATEMENT, budget=8.0, blessing=VERDICT, ids=(7, 8)
+        selected="int8",
+        content=CONTENT,
+        verdict=VERDICT,
+        statement=STATEMENT,
+        budget=8.0,
+        blessing=VERDICT,
+        ids=(7, 8),
+        whole=True,
     ):
         selection, made, judged = (
             artifact(k, n) for k, n in ((Selection, "selection"), (Variant, "v"), (Verdict, "j"))
@@ -71,7 +78,7 @@ def run(artifact, execute, tmp_path, ledger):
         policy, book = dataclasses.replace(POLICY, budget_epsilon=budget), str(tmp_path / "ledger.sqlite")
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
         parameters = {"account": account, "serving": str(tmp_path / "serving")}
-        inputs = {"selection": selection, "variants": [made], "verdicts": [judged]}
+        inputs = {"selection": [selection] if whole else [], "variants": [made], "verdicts": [judged]}
         execute(Pusher, inputs, {"pushed": output}, **parameters)
         return output
 
@@ -176,6 +183,10 @@ def test_a_model_that_was_rolled_back_does_not_come_again(run, tmp_path):
     with pytest.raises(GateError, match="^a model that was rolled back must not be pushed again"):
         run(verdict=known, blessing=known)
     assert served(tmp_path / "serving")[1].read_bytes() == b"before"
+
+
+def test_a_selection_that_was_held_back_for_its_lineage_is_refused(run, tmp_path):
+    refused(tmp_path, run, "^MLMD must know what the selection was made from", whole=False)
 
 
 def test_a_second_push_of_the_same_model_stays_at_its_version(run, tmp_path):

@@ -4,9 +4,10 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.orchestration import metadata
 
+from components.common.artifacts import Selection
 from components.common.errors import GateError
 from components.common.tflite import sha256
-from components.gates.push.lineage import require_whole
+from components.gates.push.lineage import WholeLineage, require_whole
 from components.gates.push.rollback import rollback
 from components.gates.push.serving import push, served
 
@@ -47,6 +48,15 @@ def fill(store, without: str = "", cut: tuple[str, str] = ("", "")) -> int:
 def test_a_whole_lineage_is_let_through(database):
     with metadata.Metadata(database) as handle:
         require_whole(handle.store, fill(handle.store))
+
+
+def test_the_resolver_holds_back_what_it_cannot_trace(database):
+    with metadata.Metadata(database) as handle:
+        for given, left in (({}, 1), ({"without": "DPTrainer"}, 0)):
+            selection = Selection()
+            selection.id = fill(handle.store, **given)
+            found = WholeLineage().resolve_artifacts(handle.store, {"selection": [selection]})
+            assert len(found["selection"]) == left
 
 
 @pytest.mark.parametrize("step", [node for node, _, _ in STEPS])
