@@ -87,6 +87,24 @@ def report(
         console.close_run(record)
 
 
+@app.command()
+def rollback(
+    config: ConfigOption = "default",
+    set_: SetOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the version before the current one again."""
+    settings = load(config, set_)
+    from pipeline.run import roll_back
+
+    done = roll_back(settings, root.expanduser().resolve())
+    if as_json:
+        print(json.dumps(done, indent=2))
+    else:
+        print(f"Version {done['version']} serves again, version {done['withdrawn']} is withdrawn.\n{done['path']}")
+
+
 @app.command(name="show-config")
 def show_config(config: ConfigOption = "default", set_: SetOption = None) -> None:
     """Print the resolved configuration as JSON."""

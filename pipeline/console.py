@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from components.common.words import kilobytes, number, points
+from components.common.words import kilobytes, microseconds, number, points
 from pipeline.run import Watcher
 
 _VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -120,7 +120,7 @@ def _table(record: dict[str, Any], wide: bool) -> Table:
 
 def _sizes(model: dict[str, Any], wide: bool) -> tuple[str, ...]:
     raw, packed = kilobytes(model["bytes"]), kilobytes(model["gzip_bytes"])
-    return (raw, packed, f"{model['latency_us']:.0f} µs") if wide else (packed,)
+    return (raw, packed, microseconds(model["latency_us"])) if wide else (packed,)
 
 
 def _reasons(refused: list[dict[str, Any]]) -> Table:

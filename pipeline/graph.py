@@ -26,7 +26,11 @@ from components.example_gen.config import ROLES
 from components.gates.baseline import EarlierBlessedModel
 from components.gates.component import CompressionGate
 from components.gates.evaluation import eval_config
-from components.gates.pusher import Pusher
+from components.gates.probe.component import Prober
+from components.gates.push.component import Pusher
+from components.gates.push.lineage import WholeLineage
+from components.gates.push.served import ServedModels
+from components.gates.scoring.component import HoldoutScorer
 from components.pruning.component import Pruner
 from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
@@ -38,19 +42,20 @@ BEAM_ARGS = ["--runner=FnApiRunner", "--direct_num_workers=1"]
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger, the journals of private training, and the
-    serving folder."""
+    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger, the journals of private training, the count
+    of what `holdout` decided, and the serving folder."""
 
     artifacts: Path
     metadata: Path
     ledger: Path
     journals: Path
+    decisions: Path
     serving: Path
 
 
 def build(config: Config, places: Places, span: int) -> Pipeline:
     """Builds the TFX pipeline for one span of examples."""
-    data, privacy = to_json(config.data), to_json(config.privacy)
+    data, privacy, gates = to_json(config.data), to_json(config.privacy), to_json(config.gates)
     account = to_json(_account(config, places))
 
     example_gen = ImportExampleGen(
@@ -92,35 +97,63 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         eval_config=eval_config(config.gates, len(config.data.classes)),
     )
 
-    compression, variants, verdicts = [], [], []
-    for recipe in config.recipes:
-        if recipe.search:
-            made = [_search(config, recipe, parent, examples, checker.outputs["check"], str(places.journals))]
-        else:
-            made = _stages(recipe, parent, examples, data, account)
-        gate = CompressionGate(
+    recipes = {recipe.name: _recipe(config, places, recipe, parent, checker, examples) for recipe in config.recipes}
+    made = {name: nodes[-1].outputs["variant"] for name, nodes in recipes.items()}
+    variants = union(list(made.values()))
+
+    prober = Prober(parent=parent, variants=variants, data=data)
+    served = Resolver(
+        strategy_class=ServedModels,
+        variants=variants,
+        serving=Channel(type=standard_artifacts.PushedModel),
+        best=Channel(type=standard_artifacts.PushedModel),
+    ).with_id("Served")
+    scorer = HoldoutScorer(
+        parent=parent,
+        variants=variants,
+        probes=prober.outputs["probes"],
+        examples=examples,
+        serving=served.outputs["serving"],
+        best=served.outputs["best"],
+        config=gates,
+        data=data,
+    )
+    judges = [
+        CompressionGate(
             parent=parent,
-            variant=made[-1].outputs["variant"],
-            examples=examples,
+            variant=variant,
+            probes=prober.outputs["probes"],
+            scores=scorer.outputs["scores"],
+            evaluation=evaluator.outputs["evaluation"],
             blessing=evaluator.outputs["blessing"],
-            config=to_json(config.gates),
+            config=gates,
             data=data,
             privacy=privacy,
-            competitors=len(config.recipes),
-        ).with_id(f"CompressionGate-{recipe.name}")
-        compression += [*made, gate]
-        variants.append(made[-1].outputs["variant"])
-        verdicts.append(gate.outputs["verdict"])
+            competitors=len(made),
+            decisions=str(places.decisions),
+        ).with_id(f"CompressionGate-{name}")
+        for name, variant in made.items()
+    ]
+    verdicts = union([judge.outputs["verdict"] for judge in judges])
 
-    selector = Selector(variants=union(variants), verdicts=union(verdicts), config=to_json(config.selection))
-    pusher = Pusher(selection=selector.outputs["selection"], account=account, serving=str(places.serving))
+    selector = Selector(variants=variants, verdicts=verdicts, config=to_json(config.selection))
+    lineage = Resolver(strategy_class=WholeLineage, selection=selector.outputs["selection"]).with_id("Lineage")
+    pusher = Pusher(
+        selection=lineage.outputs["selection"],
+        variants=variants,
+        verdicts=verdicts,
+        account=account,
+        serving=str(places.serving),
+    )
 
+    compression = [node for nodes in recipes.values() for node in nodes]
+    measuring = [prober, served, scorer, *judges]
     nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, baseline, evaluator]
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(places.metadata)),
-        components=[*nodes, *compression, selector, pusher],
+        components=[*nodes, *compression, *measuring, selector, lineage, pusher],
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,
     )
@@ -131,21 +164,24 @@ def _account(config: Config, places: Places) -> Account:
     return Account(policy=config.privacy, ledger=ledger, journals=journals, population=config.trainer.population)
 
 
-def _search(
-    config: Config, recipe: Recipe, parent: Channel, examples: Channel, check: Channel, journals: str
-) -> BaseNode:
-    """The one node of a recipe by accuracy."""
-    return CompressionSearch(
+def _recipe(
+    config: Config, places: Places, recipe: Recipe, parent: Channel, checker: BaseNode, examples: Channel
+) -> list[BaseNode]:
+    """The nodes of a recipe, of which the last one writes the variant."""
+    if not recipe.search:
+        return _stages(recipe, parent, examples, to_json(config.data), to_json(_account(config, places)))
+    search = CompressionSearch(
         parent=parent,
         examples=examples,
-        check=check,
+        check=checker.outputs["check"],
         config=to_json(recipe.search),
         gates=to_json(config.gates),
         data=to_json(config.data),
         recipe=recipe.name,
         competitors=len(config.recipes),
-        journals=journals,
-    ).with_id(f"CompressionSearch-{recipe.name}")
+        journals=str(places.journals),
+    )
+    return [search.with_id(f"CompressionSearch-{recipe.name}")]
 
 
 def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str, account: str) -> list[BaseNode]:

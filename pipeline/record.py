@@ -8,7 +8,8 @@ from ml_metadata.proto.metadata_store_pb2 import Event
 from tfx.orchestration import metadata
 
 _INPUTS = (Event.INPUT, Event.DECLARED_INPUT, Event.INTERNAL_INPUT)
-_OUTPUTS = (Event.OUTPUT, Event.DECLARED_OUTPUT, Event.INTERNAL_OUTPUT)
+_MADE = (Event.OUTPUT, Event.DECLARED_OUTPUT)
+_OUTPUTS = (*_MADE, Event.INTERNAL_OUTPUT)  # of a resolver, which only found them
 
 
 class Lineage:
@@ -35,8 +36,8 @@ class Lineage:
                     self._nodes[execution.id] = name
 
     def outputs(self, type_name: str) -> list[Any]:
-        """The artifacts of a type that this run's executions put out, oldest first."""
-        ids = {e.artifact_id for e in self._events if e.type in _OUTPUTS}
+        """The artifacts of a type that this run's executions made, or took from the cache, oldest first."""
+        ids = {e.artifact_id for e in self._events if e.type in _MADE}
         found = [a for id, a in self._artifacts.items() if id in ids and self._types[a.type_id] == type_name]
         return sorted(found, key=lambda a: a.id)
 
@@ -103,8 +104,9 @@ def _variant(verdict: dict[str, Any]) -> dict[str, Any]:
         "verdict",
         "checks",
         "confusion",
+        "holdout",
     )
-    reasons = [check["sentence"] for check in verdict["checks"] if check["verdict"] != "pass"]
+    reasons = [check["sentence"] for check in verdict["checks"] if check["verdict"] in ("fail", "inconclusive")]
     return {**{key: verdict[key] for key in keys}, "reasons": reasons}
 
 

@@ -1,5 +1,6 @@
 """One run: hold the root, run the graph, write the record and the report, whatever happens."""
 
+import dataclasses
 import datetime
 import json
 import logging
@@ -7,11 +8,12 @@ import os
 import platform
 import secrets
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import Interrupted, ServiceError
+from components.common.errors import GateError, Interrupted, ServiceError
 from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
@@ -59,6 +61,25 @@ def execute(config: Config, root: Path, watcher: Watcher) -> dict[str, Any]:
             record["seconds"] = round(time.monotonic() - begun, 1)
             save(record)
     return record
+
+
+def roll_back(config: Config, root: Path) -> dict[str, Any]:
+    """Brings back what a configuration's pipeline served before, while no run holds the root.
+
+    Raises:
+        GateError: there is nothing to go back to; nothing changed.
+    """
+    warnings.simplefilter("ignore")  # Google's libraries print a page on import
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    from components.gates.push.rollback import rollback
+
+    folder, database = _serving(config, root), _database(root)
+    if not database.exists():
+        raise GateError(f"a rollback must be of something that was pushed. There is no run under {root}")
+    with locked(root):
+        return dataclasses.asdict(rollback(folder, sqlite_metadata_connection_config(str(database)), config.name))
 
 
 def save(record: dict[str, Any]) -> None:
@@ -122,7 +143,8 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
         metadata=_database(root),
         ledger=root / "ledger.sqlite",
         journals=root / "journals",
-        serving=root / "serving" / config.name,
+        decisions=root / "holdout.sqlite",
+        serving=_serving(config, root),
     )
 
     def started(node: str, position: int, total: int) -> None:
@@ -159,6 +181,10 @@ def _fail(record: dict[str, Any], error: Exception) -> None:
     logging.exception("the run failed")
     known = explain(error)
     record.update(state="refused" if known.exit_code == 3 else "failed", exit_code=known.exit_code, error=str(known))
+
+
+def _serving(config: Config, root: Path) -> Path:
+    return root / "serving" / config.name
 
 
 def _database(root: Path) -> Path:

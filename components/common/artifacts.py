@@ -31,3 +31,15 @@ class Selection(Artifact):
     """The variant to ship with its verdict, or the word that none passed (`selection.json`)."""
 
     TYPE_NAME = "Selection"
+
+
+class Probes(Artifact):
+    """What every variant's file did in a process of its own, and how quick it is (`probes.json`)."""
+
+    TYPE_NAME = "Probes"
+
+
+class Scores(Artifact):
+    """What all models answer on `holdout` (`table/`), and which files they were (`models.json`)."""
+
+    TYPE_NAME = "Scores"

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import lzma
 import time
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +23,13 @@ class TFLiteModel:
 
     def __init__(self, content: bytes):
         self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+        self._batch = None
         self._resize(1)
+
+    @classmethod
+    def open(cls, path: str) -> "TFLiteModel":
+        """The same from a file."""
+        return cls(Path(path).read_bytes())
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Scores float32 images [n, height, width, channels] in [0, 1]: float32 [n, classes], dequantized."""
@@ -39,6 +46,7 @@ class TFLiteModel:
         runner = self._interpreter.get_signature_runner()
         taken, given = runner.get_input_details(), runner.get_output_details()
         found = runner(**{name: _quantized(batch, taken[name]) for name, batch in inputs.items()})
+        self._batch = None  # the runner gave the inputs another size
         return {name: _dequantized(raw, given[name]) for name, raw in found.items()}
 
     def latencies(self, image: np.ndarray, runs: int) -> np.ndarray:
@@ -53,12 +61,15 @@ class TFLiteModel:
         return taken
 
     def _resize(self, batch: int) -> None:
+        if batch == self._batch:
+            return
         index = self._interpreter.get_input_details()[0]["index"]
         shape = [batch, *self._interpreter.get_input_details()[0]["shape"][1:]]
         self._interpreter.resize_tensor_input(index, shape)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
+        self._batch = batch
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         self._interpreter.set_tensor(self._input["index"], _quantized(batch, self._input))

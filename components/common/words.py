@@ -16,6 +16,11 @@ def points(fraction: float) -> str:
     return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
+def microseconds(value: float | None) -> str:
+    """A time in whole microseconds, or a dash where nothing could be timed: 12 µs."""
+    return "–" if value is None else f"{value:.0f} µs"
+
+
 def kilobytes(count: int) -> str:
     """Bytes as kilobytes of 1,000: 32.1 KB."""
     return f"{count / 1000:.1f} KB"

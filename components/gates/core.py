@@ -1,17 +1,17 @@
-"""The gate's arithmetic: from a measurement to a verdict with reasons. Pure functions; what is missing never passes."""
+"""The arithmetic of gates: what counts of paired right and wrong answers say of a drop, exactly.
 
+Tango's score bound orders the outcomes, and enumeration of all of them gives it the level that it claims.
+"""
+
+import functools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy.stats import norm
+import numpy as np
+from scipy.special import bdtr, gammaln
+from scipy.stats import beta, norm
 
-from components.common.words import number
-from components.gates.config import GatesConfig
-
-PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
-_MIN_SLICE = 100
-_SLICE_ALPHA = 0.05
+_RATES = 300  # shares of right answers of the variant alone at which a wrong pass is enumerated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,156 +43,105 @@ class Paired:
         """Parent's accuracy less the variant's; NaN without examples."""
         return self.parent_accuracy - self.variant_accuracy
 
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """What was observed of one variant on `holdout`.
-
-    overall, classes: accuracy, paired with the parent's. bytes: of the `.tflite`. latency_ratio: median latency over
-    the parent's. broken: what the recipe's stages promised of the file and the file does not hold, a sentence each.
-    evaluator: whether TFMA's Evaluator blessed the parent, None if it did not say.
-    epsilon: of the parent's statement, None without one.
-    """
-
-    overall: Paired
-    classes: dict[str, Paired]
-    bytes: int
-    latency_ratio: float
-    broken: tuple[str, ...]
-    evaluator: bool | None
-    epsilon: float | None
-
-
-@dataclass(frozen=True)
-class Check:
-    """One gate's answer. gate: its name. code: a stable word for programs. sentence: for people."""
-
-    gate: str
-    verdict: str
-    code: str
-    sentence: str
-
-
-def judge(measured: Measurement, config: GatesConfig, competitors: int, max_epsilon: float) -> tuple[str, list[Check]]:
-    """Judges one variant.
-
-    Args:
-        measured: the observation.
-        config: the thresholds.
-        competitors: number of variants that compete for one push; alpha is shared among them (Bonferroni).
-        max_epsilon: the largest ε that may be pushed.
-
-    Returns:
-        The verdict (the worst of all checks) and the checks.
-    """
-    checks = [
-        _drop_check("accuracy", "all classes", measured.overall, config.max_drop, config.alpha / competitors),
-        _slices(measured.classes, config.slice_max_drop),
-        _at_least("floor", "accuracy", measured.overall.variant_accuracy, config.min_accuracy),
-        _at_most("size", "size in bytes", measured.bytes, config.max_bytes),
-        _at_most("latency", "latency over the parent's", measured.latency_ratio, config.max_latency_ratio),
-        _structure(measured.broken),
-        _evaluator(measured.evaluator),
-        _privacy(measured.epsilon, max_epsilon),
-    ]
-    return worst(c.verdict for c in checks), checks
-
-
-def worst(verdicts: Iterable[str]) -> str:
-    """`fail` before `inconclusive` before `pass`; nothing at all is `inconclusive`."""
-    seen = set(verdicts)
-    return next((v for v in (FAIL, INCONCLUSIVE) if v in seen), PASS if seen else INCONCLUSIVE)
+    def swapped(self) -> "Paired":
+        """The same counts with the roles of the two models exchanged."""
+        return Paired(
+            both=self.both, parent_only=self.variant_only, variant_only=self.parent_only, neither=self.neither
+        )
 
 
 def drop_bound(paired: Paired, alpha: float) -> float:
     """Upper one-sided confidence bound of the drop, by Tango's score interval for paired proportions.
 
-    The bound is the d at which Z(d) = -z(1 - alpha), with Z(d) = (b - c - n d) / sqrt(n (2 q + d (1 - d))), where b
-    and c count the examples that only the parent and only the variant has right and q is the maximum likelihood
-    estimate of the latter's probability under a drop of d (Tango 1998, Statistics in Medicine 17:891, eq. 7-10).
+    The bound is the d at which `score` is -z(1 - alpha) (Tango 1998, Statistics in Medicine 17:891, section 4).
 
     Args:
         paired: counts, of at least one example.
-        alpha: probability, in (0, 0.5), that the true drop is above the bound.
+        alpha: nominal probability, in (0, 0.5), that the true drop is above the bound.
     """
     n, b, c, z = paired.total, paired.parent_only, paired.variant_only, norm.ppf(1 - alpha)
-
-    def below(d: float) -> bool:
-        linear = -b - c + (2 * n - b + c) * d
-        q = (math.sqrt(max(0.0, linear**2 + 8 * n * c * d * (1 - d))) - linear) / (4 * n)
-        variance = n * (2 * q + d * (1 - d))
-        return variance <= 0 or (b - c - n * d) / math.sqrt(variance) > -z
-
     low, high = paired.drop, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) else (low, middle)
+        low, high = (middle, high) if score(n, b, c, middle) > -z else (low, middle)
     return high
 
 
-def _drop_check(gate: str, where: str, paired: Paired, margin: float, alpha: float) -> Check:
-    if not paired.total:
-        return Check(gate, INCONCLUSIVE, "no_examples", f"There are no holdout examples of {where}.")
-    bound, lower = drop_bound(paired, alpha), -drop_bound(_swapped(paired), alpha)
-    figures = (
-        f"The drop on {where} is {100 * paired.drop:.2f} points on {number(paired.total)} examples, at most "
-        f"{100 * bound:.2f} with confidence {number(100 * (1 - alpha))} %; allowed are {number(100 * margin)}."
-    )
-    if bound < margin:
-        return Check(gate, PASS, "drop_within_margin", figures)
-    if lower > margin:
-        return Check(gate, FAIL, "drop_above_margin", figures)
-    return Check(gate, INCONCLUSIVE, "drop_undecided", figures)
+def score(n, parent_only, variant_only, drop):
+    """Tango's statistic for a true drop d, negative where the counts show a smaller one; scalars or arrays.
+
+    Z(d) = (b - c - n d) / sqrt(n (2 q + d (1 - d))), where b and c count the examples that only the parent and only the
+    variant has right, and q is the maximum likelihood estimate of the latter's probability under d: the larger root of
+    2 n q^2 + (-b - c + (2 n - b + c) d) q - c d (1 - d) (Tango 1998, eq. 3 to 6). Where nothing varies it is infinite,
+    or 0 if the counts are the drop.
+    """
+    linear = -parent_only - variant_only + (2 * n - parent_only + variant_only) * drop
+    constant = variant_only * drop * (1 - drop)
+    root = np.sqrt(np.maximum(0.0, linear**2 + 8 * n * constant))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q = np.where(linear > 0, 2 * constant / (root + linear), (root - linear) / (4 * n))
+        gap, variance = parent_only - variant_only - n * drop, n * (2 * q + drop * (1 - drop))
+        return np.where(variance > 0, gap / np.sqrt(variance), np.where(gap == 0, 0.0, np.copysign(np.inf, gap)))
 
 
-def _slices(classes: dict[str, Paired], margin: float) -> Check:
-    """All classes must pass on their own; the worst one speaks for them."""
-    if not classes:
-        return Check("slices", INCONCLUSIVE, "no_slices", "No class was measured.")
-    small = [name for name, paired in classes.items() if paired.total < _MIN_SLICE]
-    if small:
-        sentence = f"Class {small[0]} has fewer than {_MIN_SLICE} holdout examples, too few to decide anything."
-        return Check("slices", INCONCLUSIVE, "slice_too_small", sentence)
-    checks = [
-        (drop_bound(paired, _SLICE_ALPHA), _drop_check("slices", f"class {name}", paired, margin, _SLICE_ALPHA))
-        for name, paired in classes.items()
-    ]
-    verdict = worst(check.verdict for _, check in checks)
-    return max((c for c in checks if c[1].verdict == verdict), key=lambda c: c[0])[1]
+@functools.lru_cache(maxsize=1024)
+def exact_level(n: int, margin: float, alpha: float) -> float:
+    """The nominal level, at most `alpha`, at which a drop of exactly `margin` passes with a probability of at most
+    `alpha` whatever share of predictions flips: an exact unconditional test with Tango's ordering (Hsueh, Liu and Chen
+    2001, Biometrics 57:478).
+
+    All outcomes are enumerated for 300 shares of examples that the variant alone has right, from none to all that can
+    be; between two of them the probability is less than 2 % of itself above both.
+
+    Args:
+        n: number of examples, at least 1.
+        margin: in (0, 1).
+        alpha: in (0, 0.5).
+    """
+    if wrong_pass(n, margin, alpha) <= alpha:
+        return alpha
+    low, high = alpha / 8, alpha
+    for _ in range(9):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if wrong_pass(n, margin, middle) <= alpha else (low, middle)
+    return low
 
 
-def _at_least(gate: str, what: str, value: float, floor: float) -> Check:
-    good = value >= floor
-    word = "not below" if good else "below"
-    sentence = f"The {what} is {value:.4f}, {word} the floor of {number(floor)}."
-    return Check(gate, PASS if good else FAIL, f"{what}_{word.replace(' ', '_')}_floor", sentence)
+def wrong_pass(n: int, margin: float, level: float) -> float:
+    """The largest probability, over all flip rates, with which Tango's bound at a nominal `level` is below the margin
+    although the true drop equals it."""
+    most, allowed = (1 - margin) / 2, passing(n, margin, level)
+    even, dense_below = np.linspace(0, 0.9999 * most, 2 * _RATES // 3), np.geomspace(0.01 / n, most / 2, _RATES // 3)
+    return max(pass_probability(n, allowed, q + margin, q) for q in (*even, *dense_below))
 
 
-def _at_most(gate: str, what: str, value: float, ceiling: float) -> Check:
-    good = value <= ceiling
-    sentence = f"The {what} is {number(value)}; allowed are {number(ceiling)}."
-    return Check(gate, PASS if good else FAIL, f"{gate}_{'within' if good else 'above'}_limit", sentence)
+def passing(n: int, margin: float, level: float) -> np.ndarray:
+    """How many examples only the parent may have right, int64 [n + 1], by how many only the variant has right, for the
+    bound at `level` to be below `margin`; -1 where none is few enough."""
+    z = norm.ppf(1 - level)
+    variant_only = np.arange(n + 1)
+    low, high = np.full(n + 1, -1), n - variant_only + 1
+    while np.any(open_ := high - low > 1):
+        middle = (low + high) // 2
+        passes = score(n, np.maximum(middle, 0), variant_only, margin) < -z
+        low, high = np.where(open_ & passes, middle, low), np.where(open_ & ~passes, middle, high)
+    return low
 
 
-def _structure(broken: tuple[str, ...]) -> Check:
-    if broken:
-        return Check("structure", FAIL, "promise_broken", f"A promise is not kept: {'; '.join(broken)}.")
-    return Check("structure", PASS, "promise_kept", "The file holds what the recipe promised.")
+def pass_probability(n: int, allowed: np.ndarray, parent_only: float, variant_only: float) -> float:
+    """Probability that `passing` lets a variant pass which has one more kind of answer with probability `variant_only`
+    and one less with `parent_only`, by enumeration of all counts but those beyond 8 standard deviations."""
+    q, spread = variant_only, 8 * math.sqrt(n * variant_only) + 20
+    counts = np.arange(max(0, int(n * q - spread)), min(n, int(n * q + spread)) + 1)
+    log = gammaln(n + 1) - gammaln(counts + 1) - gammaln(n - counts + 1) + (n - counts) * math.log1p(-q)
+    log = log + counts * math.log(q) if q > 0 else np.where(counts == 0, log, -np.inf)
+    few = allowed[counts]
+    tail = np.where(few >= 0, bdtr(np.maximum(few, 0), n - counts, min(1.0, parent_only / (1 - q))), 0.0)
+    return float(np.sum(np.exp(log) * tail))
 
 
-def _evaluator(blessed: bool | None) -> Check:
-    verdict = {True: PASS, False: FAIL, None: INCONCLUSIVE}[blessed]
-    says = {True: "blessed", False: "did not bless", None: "said nothing of"}[blessed]
-    return Check("evaluator", verdict, f"evaluator_{verdict}", f"TFMA's Evaluator {says} the parent.")
-
-
-def _privacy(epsilon: float | None, ceiling: float) -> Check:
-    if epsilon is None or math.isnan(epsilon):
-        return Check("privacy", FAIL, "no_statement", "The parent has no privacy statement: ε is unbounded.")
-    return _at_most("privacy", "parent's ε", epsilon, ceiling)
-
-
-def _swapped(paired: Paired) -> Paired:
-    return Paired(
-        both=paired.both, parent_only=paired.variant_only, variant_only=paired.parent_only, neither=paired.neither
-    )
+def share_bounds(count: int, total: int, alpha: float) -> tuple[float, float]:
+    """Lower and upper one-sided bounds of a probability, each exact at `alpha` (Clopper and Pearson 1934)."""
+    low = beta.ppf(alpha, count, total - count + 1) if count > 0 else 0.0
+    high = beta.ppf(1 - alpha, count + 1, total - count) if count < total else 1.0
+    return float(low), float(high)

@@ -30,7 +30,7 @@ class Target:
         return cls(
             max_drop=settings.max_drop,
             margin=gates.max_drop,
-            alpha=gates.alpha / competitors,
+            alpha=gates.alpha_each(competitors),
             holdout=holdout,
             power=settings.power,
         )

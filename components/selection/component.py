@@ -23,7 +23,7 @@ def Selector(
     """Copies the best variant that passed, with its verdict, into `selection`; or notes that none passed."""
     found = [json.loads(Path(v.uri, "verdict.json").read_text()) for v in verdicts]
     chosen = select(found, from_json(SelectionConfig, config))
-    candidates = [{key: v[key] for key in ("recipe", "sha256", "verdict")} for v in found]
+    candidates = [{key: v.get(key) for key in ("recipe", "sha256", "verdict")} for v in found]
     note = {"selected": chosen and chosen["recipe"], "candidates": candidates}
     Path(selection.uri, "selection.json").write_text(json.dumps(note, indent=2))
     if chosen is None:
@@ -31,7 +31,8 @@ def Selector(
     variant = _variant_of(variants, chosen)
     for name in ("model.tflite", "statement.json", "statement.txt"):
         shutil.copyfile(Path(variant.uri, name), Path(selection.uri, name))
-    Path(selection.uri, "verdict.json").write_text(json.dumps(chosen, indent=2))
+    blessing = verdicts[found.index(chosen)]
+    shutil.copyfile(Path(blessing.uri, "verdict.json"), Path(selection.uri, "verdict.json"))
 
 
 def _variant_of(variants: list, chosen: dict) -> Variant:

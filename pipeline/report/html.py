@@ -5,7 +5,7 @@ from typing import Any
 
 import jinja2
 
-from components.common.words import kilobytes, number, points
+from components.common.words import kilobytes, microseconds, number, points
 from pipeline.report.charts import accuracy_over_size, tried_points
 
 
@@ -17,7 +17,9 @@ def render(record: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(number=number, points=points, kilobytes=kilobytes, percent=_percent)
+    environment.filters.update(
+        number=number, points=points, kilobytes=kilobytes, microseconds=microseconds, percent=_percent
+    )
     pushed = record["pushed"]
     shown = next((v for v in record["variants"] if pushed and v["recipe"] == pushed["recipe"]), None)
     return environment.get_template("report.html.j2").render(
@@ -93,7 +95,7 @@ def _percent(fraction: float) -> str:
 def _behind_the_push(lineage: list[dict[str, Any]]) -> set[int]:
     """The ids of the artifacts that what was pushed was made from, itself included; empty without a push."""
     made_from = {row["artifact"]: row["inputs"] for row in lineage}
-    open_ = [row["artifact"] for row in lineage if row["type"] == "PushedModel"]
+    open_ = [row["artifact"] for row in lineage if row["node"] == "Pusher"]
     found: set[int] = set()
     while open_:
         artifact = open_.pop()

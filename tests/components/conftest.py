@@ -112,11 +112,16 @@ def artifact(tmp_path):
 @pytest.fixture(scope="session")
 def execute():
     """Runs a function component through its TFX executor, as the launcher does."""
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 
     def run(component, inputs: dict, outputs: dict, **parameters) -> None:
         def listed(artifacts):
             return {key: value if isinstance(value, list) else [value] for key, value in artifacts.items()}
 
-        component.EXECUTOR_SPEC.executor_class().Do(listed(inputs), listed(outputs), parameters)
+        executor = component.EXECUTOR_SPEC.executor_class
+        context = None
+        if issubclass(executor, BaseBeamExecutor):
+            context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+        executor(context).Do(listed(inputs), listed(outputs), parameters)
 
     return run

@@ -5,8 +5,11 @@ from tensorflow_model_analysis.evaluators.metrics_validator import validate_metr
 from tensorflow_model_analysis.metrics.metric_types import MetricKey
 from tensorflow_model_analysis.utils.config_util import update_eval_config_with_defaults
 
+from components.common.tfx_nodes import standard_artifacts
 from components.gates.config import GatesConfig
-from components.gates.evaluation import eval_config
+from components.gates.evaluation import eval_config, evaluation_of
+from components.gates.measured import Evaluation
+from tests.components.gates.evaluations import write_evaluation
 
 GATES = GatesConfig(min_float_accuracy=0.8, min_class_accuracy=0.5, max_regression=0.015)
 KEY = "sparse_categorical_accuracy"
@@ -45,3 +48,30 @@ def test_it_reads_the_serving_signature_and_slices_by_label():
     (model,) = config.model_specs
     assert (model.signature_name, model.label_key) == ("serving_default", "label")
     assert [list(s.feature_keys) for s in config.slicing_specs] == [[], ["label"]]
+
+
+@pytest.fixture
+def blessing():
+    made = standard_artifacts.ModelBlessing()
+    made.set_int_custom_property("blessed", 1)
+    return made
+
+
+def test_an_evaluation_of_every_slice_misses_none(tmp_path, blessing):
+    write_evaluation(str(tmp_path), range(3))
+    assert evaluation_of(str(tmp_path), blessing, 3) == Evaluation(blessed=True, missing=())
+    assert evaluation_of(str(tmp_path), blessing, 5).missing == ("label 3", "label 4")
+
+
+def test_what_is_no_number_or_not_there_is_missing(tmp_path, blessing):
+    (tmp_path / "nan").mkdir(), (tmp_path / "part").mkdir()
+    write_evaluation(str(tmp_path / "nan"), range(2), accuracy=float("nan"))
+    write_evaluation(str(tmp_path / "part"), range(2), overall=False)
+    assert evaluation_of(str(tmp_path / "nan"), blessing, 2).missing == ("all classes", "label 0", "label 1")
+    assert evaluation_of(str(tmp_path / "part"), blessing, 2).missing == ("all classes",)
+    assert len(evaluation_of(str(tmp_path / "nowhere"), blessing, 2).missing) == 3
+
+
+def test_a_blessing_that_says_nothing_is_none(tmp_path):
+    write_evaluation(str(tmp_path), range(2))
+    assert evaluation_of(str(tmp_path), standard_artifacts.ModelBlessing(), 2).blessed is None

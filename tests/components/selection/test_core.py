@@ -3,7 +3,7 @@
 import pytest
 
 from components.common.errors import ConfigError
-from components.selection.config import OBJECTIVES, SelectionConfig
+from components.selection.config import FIGURES, SelectionConfig
 from components.selection.core import select
 
 
@@ -36,7 +36,46 @@ def test_ties_go_to_the_smaller_gzip_size_and_then_to_the_name():
     assert select(found, SelectionConfig(objective="bytes"))["recipe"] == "b"
 
 
+def test_a_weighted_sum_counts_each_figure_over_the_smallest():
+    small, fast = judged("small", gzip_bytes=10, latency_us=30.0), judged("fast", gzip_bytes=20, latency_us=10.0)
+    for weights, winner in (
+        ({"gzip_bytes": 1.0, "latency_us": 1.0}, "fast"),
+        ({"gzip_bytes": 3.0, "latency_us": 1.0}, "small"),
+    ):
+        config = SelectionConfig(objective="weighted", weights=weights)
+        assert select([small, fast], config)["recipe"] == winner
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), -1.0, "5"])
+def test_a_figure_that_is_missing_never_helps(missing):
+    worse = judged("worse", gzip_bytes=10**6, bytes=10**6)
+    assert select([judged("a", gzip_bytes=missing), worse], SelectionConfig())["recipe"] == "worse"
+    assert select([{"recipe": "a", "verdict": "pass"}, worse], SelectionConfig())["recipe"] == "worse"
+    weighted = SelectionConfig(objective="weighted", weights={"bytes": 1.0, "gzip_bytes": 1.0})
+    assert select([judged("a", gzip_bytes=missing), worse], weighted)["recipe"] == "worse"
+
+
+def test_a_verdict_that_is_missing_is_none():
+    assert select([{"recipe": "a", "gzip_bytes": 1}], SelectionConfig()) is None
+
+
 def test_an_unknown_objective_is_refused():
-    with pytest.raises(ConfigError, match="^`objective` must be one of download_bytes, gzip_bytes, bytes, latency_us"):
+    known = "download_bytes, gzip_bytes, bytes, latency_us, weighted"
+    with pytest.raises(ConfigError, match=f"^`objective` must be one of {known}"):
         SelectionConfig(objective="accuracy")
-    assert [SelectionConfig(objective=o).objective for o in OBJECTIVES] == list(OBJECTIVES)
+    assert [SelectionConfig(objective=o).objective for o in FIGURES] == list(FIGURES)
+
+
+@pytest.mark.parametrize(
+    ("objective", "weights"),
+    [
+        ("weighted", {}),
+        ("bytes", {"bytes": 1.0}),
+        ("weighted", {"accuracy": 1.0}),
+        ("weighted", {"bytes": float("nan")}),
+        ("weighted", {"bytes": 0.0}),
+    ],
+)
+def test_weights_that_make_no_sum_are_refused(objective, weights):
+    with pytest.raises(ConfigError, match="^`weights` must"):
+        SelectionConfig(objective=objective, weights=weights)

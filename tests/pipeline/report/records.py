@@ -38,6 +38,7 @@ VARIANT = {
     "reasons": [],
     "checks": [{"gate": "size", "verdict": "pass", "code": "size_within_limit", "sentence": "It is small."}],
     "confusion": [[5, 1], [0, 6]],
+    "holdout": {"fingerprint": "0" * 64, "examples": 1990, "duplicates": 10, "decision": 2, "planned": 5},
 }
 
 

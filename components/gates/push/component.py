@@ -1,17 +1,17 @@
-"""TFX glue of the push: nothing leaves without a verdict that belongs to the very file."""
+"""TFX glue of the push: nothing leaves without a blessing that belongs to the very file."""
 
 import dataclasses
 import json
 from pathlib import Path
 
-from components.common.artifacts import Selection
+from components.common.artifacts import Selection, Variant, Verdict
 from components.common.errors import GateError
 from components.common.settings import from_json
 from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.charged import Account
-from components.gates.core import PASS
-from components.gates.serving import push
+from components.gates.push.blessing import blessed, require_same_served
+from components.gates.push.serving import push
 from components.privacy.ledger import Ledger
 from components.privacy.statement import Statement, load_statement
 from components.shipped import unpack
@@ -20,23 +20,25 @@ from components.shipped.packing import NAME, manifest, pack
 
 @component
 def Pusher(
-    selection: InputArtifact[Selection],
+    variants: InputArtifact[list[Variant]],
+    verdicts: InputArtifact[list[Verdict]],
     pushed: OutputArtifact[standard_artifacts.PushedModel],
     account: Parameter[str],
     serving: Parameter[str],
+    selection: InputArtifact[Selection] = None,
 ) -> None:
     """Pushes the selected variant into the folder `serving`; if none was selected, pushes nothing and says so."""
+    if selection is None:
+        raise GateError("MLMD must know what the selection was made from. It does not; the log names the step")
     choice = json.loads(Path(selection.uri, "selection.json").read_text())
     pushed.set_int_custom_property("pushed", int(choice["selected"] is not None))
     if choice["selected"] is None:
         return
-    content = Path(selection.uri, "model.tflite").read_bytes()
-    verdict = json.loads(Path(selection.uri, "verdict.json").read_text())
-    if verdict["verdict"] != PASS or verdict["sha256"] != sha256(content):
-        received = f"{verdict['verdict']} for {verdict['sha256']}"
-        raise GateError(f"a push must have a passing verdict on the same file. Received: {received}")
+    content, verdict = blessed(selection, variants, verdicts)
+    require_same_served(Path(serving), content, verdict, choice)
     statement = _restated(load_statement(selection.uri), from_json(Account, account))
     statement.save(pushed.uri)
+    Path(pushed.uri, "model.tflite").write_bytes(content)  # what later variants are measured against
     packed = pack(content)
     told = {**_manifest(verdict, statement), "download": manifest(content, packed, verdict["recipe"])}
     files = {
@@ -48,9 +50,9 @@ def Pusher(
     }
     version, path = push(Path(serving), files)
     pushed.set_int_custom_property("version", version)
-    pushed.set_string_custom_property("path", str(path))
-    pushed.set_string_custom_property("sha256", verdict["sha256"])
-    pushed.set_string_custom_property("recipe", verdict["recipe"])
+    pushed.set_float_custom_property("accuracy", verdict["accuracy"])
+    for key, value in {"path": str(path), "sha256": sha256(content), "recipe": verdict["recipe"]}.items():
+        pushed.set_string_custom_property(key, value)
 
 
 def _restated(statement: Statement, account: Account) -> Statement:

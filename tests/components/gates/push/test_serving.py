@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from components.gates.serving import push, served
+from components.common.errors import GateError
+from components.gates.push.serving import push, roll_back, served, withdrawn
 
 
 def files(number: int, size: int = 100) -> dict[str, bytes]:
@@ -91,11 +92,36 @@ def test_a_push_that_fails_leaves_the_old_version_served(tmp_path):
     assert push(tmp_path, files(3))[1].read_bytes() == files(3)["model.tflite"]
 
 
+def test_a_rollback_serves_the_version_before_and_keeps_what_it_withdrew(tmp_path):
+    for number in (1, 2, 3):
+        push(tmp_path, files(number))
+    assert roll_back(tmp_path) == (2, 3) and served(tmp_path)[0] == 2
+    assert withdrawn(tmp_path) == {3: files(3)["model.tflite"]}
+    assert roll_back(tmp_path) == (1, 2) and served(tmp_path)[0] == 1
+    with pytest.raises(GateError, match="^a rollback must have an earlier version"):
+        roll_back(tmp_path)
+    assert served(tmp_path)[0] == 1
+    assert push(tmp_path, files(4))[0] == 4 and roll_back(tmp_path) == (1, 4)
+
+
+def test_a_rollback_goes_past_versions_of_the_same_model_and_of_withdrawn_ones(tmp_path):
+    push(tmp_path, files(1))
+    push(tmp_path, files(2))
+    push(tmp_path, {**files(2), "statement.txt": b"more was spent"})
+    assert roll_back(tmp_path) == (1, 3)
+
+
+def test_before_the_first_push_there_is_nothing_to_go_back_to(tmp_path):
+    with pytest.raises(GateError, match="^a rollback must have an earlier version"):
+        roll_back(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 CRASHER = """
 import os, sys
 from pathlib import Path
 from tests_files import files
-from components.gates.serving import push
+from components.gates.push.serving import push, roll_back
 content, left = files(2), int(sys.argv[2])
 def die_when_due(event, arguments):
     global left
@@ -104,7 +130,7 @@ def die_when_due(event, arguments):
         if left < 0:
             os.kill(os.getpid(), 9)
 sys.addaudithook(die_when_due)
-push(Path(sys.argv[1]), content)
+push(Path(sys.argv[1]), content) if sys.argv[3] == "push" else roll_back(Path(sys.argv[1]))
 """
 
 
@@ -113,7 +139,7 @@ def child(program: str, tmp_path: Path, *arguments: str) -> subprocess.Popen:
     source = Path(__file__).read_text()
     helper = "import hashlib, json\n" + source[source.index("def files") : source.index("def test_versions")]
     (tmp_path / "tests_files.py").write_text(helper)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[4])])}
     command = [sys.executable, "-S", "-c", program, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
 
@@ -124,7 +150,7 @@ def test_a_writer_that_dies_before_any_one_of_its_file_operations_leaves_a_whole
     for operations in range(200):
         folder = tmp_path / str(operations)
         push(folder, files(1))
-        with child(CRASHER, tmp_path, str(folder), str(operations)) as writer:
+        with child(CRASHER, tmp_path, str(folder), str(operations), "push") as writer:
             pass
         assert _read_whole(folder, 1)
         seen.add((writer.returncode, served(folder)[0]))
@@ -136,11 +162,61 @@ def test_a_writer_that_dies_before_any_one_of_its_file_operations_leaves_a_whole
     assert seen == {(-9, 1), (-9, 2), (0, 2)}  # the last flush comes after the new version is served
 
 
+def test_a_rollback_that_dies_before_any_one_of_its_file_operations_leaves_a_whole_version(tmp_path):
+    seen = set()
+    for operations in range(200):
+        folder = tmp_path / str(operations)
+        for number in (1, 2, 3):
+            push(folder, files(number))
+        with child(CRASHER, tmp_path, str(folder), str(operations), "roll back") as writer:
+            pass
+        assert _read_whole(folder, 1)
+        seen.add((writer.returncode, served(folder)[0]))
+        if writer.returncode == 0:
+            break
+        assert push(folder, files(4))[1].read_bytes() == files(4)["model.tflite"]
+    assert operations >= 10
+    assert seen == {(-9, 3), (-9, 2), (0, 2)}
+
+
+READER = """
+import hashlib, json, os, sys
+from pathlib import Path
+folder, reads = Path(sys.argv[1]), 0
+print("ready", flush=True)
+while not (folder / "stop").exists():
+    version = folder / os.readlink(folder / "current")
+    content = (version / "model.tflite").read_bytes()
+    assert json.loads((version / "manifest.json").read_bytes())["sha256"] == hashlib.sha256(content).hexdigest()
+    assert content[:4] in (bytes([0, 0, 0, 1]), bytes([0, 0, 0, 2]))
+    reads += 1
+print(reads)
+"""
+
+
+def test_another_process_reads_on_while_pushes_die_at_every_step(tmp_path):
+    """One reader in a loop, over all of it; the writer dies before its first operation, its second, and so on."""
+    folder = tmp_path / "serving"
+    push(folder, files(1))
+    with child(READER, tmp_path, str(folder)) as reader:
+        assert reader.stdout.readline() == b"ready\n"
+        for operations in range(200):
+            with child(CRASHER, tmp_path, str(folder), str(operations), "push") as writer:
+                pass
+            if writer.returncode == 0:
+                break
+            push(folder, files(1))
+        (folder / "stop").touch()
+        assert int(reader.stdout.read()) > 50
+    assert reader.returncode == 0 and operations >= 10
+    assert served(folder)[1].read_bytes() == files(2)["model.tflite"]
+
+
 WRITER = """
 import sys, itertools
 from pathlib import Path
 from tests_files import files
-from components.gates.serving import push
+from components.gates.push.serving import push
 start = int(sys.argv[2])
 print("ready", flush=True)
 for number in itertools.count(start):

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from components.common.artifacts import Selection
+from components.common.artifacts import Selection, Variant, Verdict
 from components.common.errors import GateError
 from components.common.legacy_keras import keras
 from components.common.settings import to_json
-from components.common.tflite import sizes
+from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import standard_artifacts
 from components.dp_training.charged import Account
-from components.gates.pusher import Pusher
-from components.gates.serving import served
+from components.gates.push.component import Pusher
+from components.gates.push.serving import push, roll_back, served
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
@@ -26,7 +26,8 @@ from tests.components import settings
 
 keras.utils.set_random_seed(0)
 CONTENT = convert(keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]), "float32")
-VERDICT = {"recipe": "int8", "verdict": "pass", **sizes(CONTENT), "accuracy": 0.84, "drop": 0.001}
+FIGURES = {"accuracy": 0.84, "drop": 0.001, "checks": [], "served": {}}
+VERDICT = {"recipe": "int8", "verdict": "pass", **sizes(CONTENT), **FIGURES}
 POLICY = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0)
 MECHANISM = Mechanism(noise_multiplier=1.0, sampling_probability=0.01, steps=3)
 SPENT = epsilon_of([MECHANISM], POLICY.delta)
@@ -47,9 +48,26 @@ def ledger(tmp_path) -> Ledger:
 def run(artifact, execute, tmp_path, ledger):
     """Runs Pusher; returns its output. What is given as None is not there."""
 
-    def pushed(selected="int8", content=CONTENT, verdict=VERDICT, statement=STATEMENT, budget=8.0):
-        selection = artifact(Selection, "selection")
+    def pushed(
+        selected="int8",
+        content=CONTENT,
+        verdict=VERDICT,
+        statement=STATEMENT,
+        budget=8.0,
+        blessing=VERDICT,
+        ids=(7, 8),
+        whole=True,
+    ):
+        selection, made, judged = (
+            artifact(k, n) for k, n in ((Selection, "selection"), (Variant, "v"), (Verdict, "j"))
+        )
         Path(selection.uri, "selection.json").write_text(json.dumps({"selected": selected, "candidates": []}))
+        made.id, judged.id = ids
+        made.set_string_custom_property("sha256", sha256(CONTENT))
+        if blessing is not None:
+            for key in ("recipe", "sha256", "verdict"):
+                judged.set_string_custom_property(key, blessing[key])
+            judged.set_string_custom_property("digest", sha256(json.dumps(blessing).encode()))
         if content is not None:
             Path(selection.uri, "model.tflite").write_bytes(content)
         if verdict is not None:
@@ -60,7 +78,8 @@ def run(artifact, execute, tmp_path, ledger):
         policy, book = dataclasses.replace(POLICY, budget_epsilon=budget), str(tmp_path / "ledger.sqlite")
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
         parameters = {"account": account, "serving": str(tmp_path / "serving")}
-        execute(Pusher, {"selection": selection}, {"pushed": output}, **parameters)
+        inputs = {"selection": [selection] if whole else [], "variants": [made], "verdicts": [judged]}
+        execute(Pusher, inputs, {"pushed": output}, **parameters)
         return output
 
     return pushed
@@ -82,6 +101,8 @@ def test_what_passed_is_served_with_its_manifest_and_statement(run, tmp_path):
     assert output.get_int_custom_property("version") == version
     assert output.get_string_custom_property("path") == str(path)
     assert output.get_string_custom_property("sha256") == manifest["sha256"]
+    assert output.get_float_custom_property("accuracy") == 0.84
+    assert Path(output.uri, "model.tflite").read_bytes() == CONTENT
 
 
 def test_when_nothing_was_selected_nothing_is_pushed_even_if_a_model_lies_there(run, tmp_path):
@@ -90,25 +111,82 @@ def test_when_nothing_was_selected_nothing_is_pushed_even_if_a_model_lies_there(
     assert not (tmp_path / "serving").exists()
 
 
-@pytest.mark.parametrize("verdict", ["fail", "inconclusive", "", None])
-def test_a_verdict_that_is_no_pass_is_refused(run, tmp_path, verdict):
-    with pytest.raises(GateError, match="^a push must have a passing verdict on the same file. Received: ") as caught:
-        run(verdict={**VERDICT, "verdict": verdict})
+def refused(tmp_path, run, says: str, **changes) -> None:
+    with pytest.raises(GateError, match=says) as caught:
+        run(**changes)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "serving").exists()
 
 
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive", "", "not applicable", "PASS"])
+def test_a_verdict_that_is_no_pass_is_refused(run, tmp_path, verdict):
+    said = {**VERDICT, "verdict": verdict}
+    refused(tmp_path, run, "^a push must have a pass. Received: ", verdict=said, blessing=said)
+
+
+def test_a_verdict_that_was_made_a_pass_by_hand_is_refused(run, tmp_path):
+    failed = {**VERDICT, "verdict": "fail"}
+    refused(tmp_path, run, "^a push must have a pass. Received: fail$", blessing=failed)
+    edited = {**VERDICT, "accuracy": 0.99}
+    refused(tmp_path, run, "^a blessing must be what the gate wrote", verdict=edited)
+
+
 @pytest.mark.parametrize("content", [b"the model.", b"", b"The model"])
-def test_a_verdict_on_another_file_is_refused(run, tmp_path, content):
-    with pytest.raises(GateError, match=f"Received: pass for {VERDICT['sha256']}$"):
-        run(content=content)
-    assert not (tmp_path / "serving").exists()
+def test_a_swapped_file_is_refused(run, tmp_path, content):
+    refused(tmp_path, run, "^a push must have a variant of the very file", content=content)
 
 
-def test_a_verdict_that_is_missing_never_pushes(run, tmp_path):
-    with pytest.raises(OSError):
-        run(verdict=None)
-    assert not (tmp_path / "serving").exists()
+def test_a_blessing_of_another_model_is_refused(run, tmp_path):
+    other = {**VERDICT, "sha256": "0" * 64}
+    refused(tmp_path, run, "^a push must have a blessing of the very file", blessing=other)
+    refused(tmp_path, run, "^a push must have a blessing of the very file", verdict=other, blessing=other)
+
+
+@pytest.mark.parametrize(
+    ("missing", "must"),
+    [("blessing", "a blessing of the very file"), ("verdict", "verdict.json"), ("content", "model.tflite")],
+)
+def test_a_blessing_that_is_missing_is_refused(run, tmp_path, missing, must):
+    refused(tmp_path, run, f"^a push must have {must}", **{missing: None})
+
+
+@pytest.mark.parametrize("ids", [(8, 7), (8, 8)])
+def test_a_blessing_that_is_older_than_its_model_is_refused(run, tmp_path, ids):
+    refused(tmp_path, run, "^a blessing must be younger than its model", ids=ids)
+
+
+@pytest.mark.parametrize("key", ["accuracy", "drop", "bytes", "gzip_bytes", "checks", "served"])
+def test_a_blessing_that_lost_a_figure_is_refused(run, tmp_path, key):
+    part = {k: v for k, v in VERDICT.items() if k != key}
+    refused(tmp_path, run, f"^a blessing must be whole. Missing: {key}$", verdict=part, blessing=part)
+
+
+@pytest.mark.parametrize("key", ["accuracy", "drop"])
+def test_a_blessing_whose_figures_are_no_numbers_is_refused(run, tmp_path, key):
+    broken = {**VERDICT, key: math.nan}
+    refused(tmp_path, run, "^a blessing must be whole", verdict=broken, blessing=broken)
+
+
+def test_a_model_that_was_measured_against_another_one_than_serves_is_refused(run, tmp_path):
+    push(tmp_path / "serving", {"model.tflite": b"somebody pushed this meanwhile"})
+    with pytest.raises(GateError, match="^a variant must be measured against the model that serves. Version 1"):
+        run()
+    known = {**VERDICT, "served": {"serving": sha256(b"somebody pushed this meanwhile")}}
+    assert run(verdict=known, blessing=known).get_int_custom_property("version") == 2
+
+
+def test_a_model_that_was_rolled_back_does_not_come_again(run, tmp_path):
+    push(tmp_path / "serving", {"model.tflite": b"before"})
+    known = {**VERDICT, "served": {"serving": sha256(b"before")}}
+    run(verdict=known, blessing=known)
+    roll_back(tmp_path / "serving")
+    with pytest.raises(GateError, match="^a model that was rolled back must not be pushed again"):
+        run(verdict=known, blessing=known)
+    assert served(tmp_path / "serving")[1].read_bytes() == b"before"
+
+
+def test_a_selection_that_was_held_back_for_its_lineage_is_refused(run, tmp_path):
+    refused(tmp_path, run, "^MLMD must know what the selection was made from", whole=False)
 
 
 def test_a_second_push_of_the_same_model_stays_at_its_version(run, tmp_path):

@@ -1,0 +1,1 @@
+"""Probing: what a file does where it would serve, in a process that has nothing of ours."""
