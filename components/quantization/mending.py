@@ -1,6 +1,7 @@
 """Files that TFLite would compute wrongly, as its converter writes them."""
 
 import copy
+from collections import Counter
 
 import flatbuffers
 import numpy as np
@@ -25,12 +26,16 @@ def mended(content: bytes) -> bytes:
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
     for graph in model.subgraphs:
+        uses = Counter(index for operator in graph.operators for index in operator.inputs)
         for operator in graph.operators:
-            place = _BIAS.get(code := model.operatorCodes[operator.opcodeIndex].builtinCode)
-            taken, kernel = (graph.tensors[i] for i in operator.inputs[:2]) if place else (None, None)
-            if place and _has_scales(taken) and len(operator.inputs) > place and operator.inputs[place] >= 0:
-                _rescale_bias(model, graph, operator, place)
-            elif code == schema.BuiltinOperator.DEPTHWISE_CONV_2D and _has_scales(kernel):
+            code = model.operatorCodes[operator.opcodeIndex].builtinCode
+            if code not in _BIAS:
+                continue
+            taken, kernel, *_ = (graph.tensors[i] for i in operator.inputs)
+            bias = operator.inputs[_BIAS[code]] if len(operator.inputs) > _BIAS[code] else -1
+            if _has_scales(taken) and bias >= 0 and uses[bias] > 1:
+                _rescale_bias(model, graph, operator, _BIAS[code])
+            elif not _has_scales(taken) and code == schema.BuiltinOperator.DEPTHWISE_CONV_2D and _has_scales(kernel):
                 _spread_scale(kernel)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -52,7 +57,7 @@ def _rescale_bias(model: schema.ModelT, graph: schema.SubGraphT, operator: schem
     """Gives an operator a bias of its own where the one that it has is in another scale."""
     taken, kernel, bias = (graph.tensors[operator.inputs[i]] for i in (0, 1, place))
     data = model.buffers[bias.buffer].data
-    if not _has_scales(bias) or data is None or not len(data):
+    if not _has_scales(bias) or data is None:
         return
     wanted = (taken.quantization.scale * kernel.quantization.scale).astype(np.float32)
     if np.allclose(wanted, bias.quantization.scale, rtol=1e-3, atol=0):

@@ -85,7 +85,7 @@ def test_normalization_before_dense_layers_leaves_their_clusters_in_the_file(kin
 
 
 def test_the_converter_folds_normalization_forward_where_nothing_is_clustered_or_nothing_is_scaled():
-    norm = layers.BatchNormalization(gamma_initializer="uniform")
+    norm = layers.BatchNormalization(gamma_initializer="uniform", beta_initializer="normal")
     model = keras.Sequential([layers.Input((4,)), norm, layers.Dense(3, bias_initializer="normal")])
 
     def operators(clustered: bool) -> list[str]:

@@ -38,3 +38,9 @@ def test_a_layer_that_is_called_twice_has_its_bias_in_the_scale_of_either_call(s
     expected = model(images).numpy()
     found = TFLiteModel(convert(model, "int16x8", images)).scores(images)
     assert np.max(np.abs(found - expected)) < 0.02 * np.std(expected)
+
+
+def test_a_depthwise_kernel_between_integers_keeps_its_one_scale():
+    model = keras.Sequential([layers.Input((6, 6, 8)), layers.DepthwiseConv2D(3), layers.Flatten(), layers.Dense(4)])
+    images = np.random.default_rng(0).random((8, 6, 6, 8), np.float32)
+    assert len(read(convert(model, "int8", images, per_channel=False)).weights[0].scales) == 1
