@@ -128,7 +128,13 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
 
 def _account(config: Config, places: Places) -> Account:
     ledger, journals = str(places.ledger), str(places.journals)
-    return Account(policy=config.privacy, ledger=ledger, journals=journals, population=config.trainer.population)
+    return Account(
+        policy=config.privacy,
+        ledger=ledger,
+        journals=journals,
+        population=config.trainer.population,
+        metadata=str(places.metadata),
+    )
 
 
 def _search(

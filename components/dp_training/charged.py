@@ -20,20 +20,27 @@ from components.dp_training.scratch import ScratchExamples
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
+from components.privacy.witness import LineageWitness
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
     """What private trainings on a span are charged to.
 
-    policy: what they may spend. ledger: path of its file. journals: folder of the journals. population: declared number
-    of private examples.
+    policy: what they may spend. ledger: path of its file, or URL. journals: folder of the journals. population:
+    declared number of private examples. metadata: MLMD's sqlite file, which remembers the ledger's head; empty: nobody
+    does.
     """
 
     policy: PrivacyConfig
     ledger: str
     journals: str
     population: int
+    metadata: str = ""
+
+    def book(self) -> Ledger:
+        """The ledger, with MLMD as its witness."""
+        return Ledger(self.ledger, LineageWitness(self.metadata) if self.metadata else None)
 
 
 class ChargedTraining:
@@ -48,16 +55,18 @@ class ChargedTraining:
 
     Raises:
         BudgetError: the span's budget would be passed; nothing was reserved or read.
+        LedgerError: the ledger is not what it was.
     """
 
     def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
-        self._book, self._folder = Ledger(account.ledger), Path(account.journals, run)
+        self._book, self._folder = account.book(), Path(account.journals, run)
         self._policy, self.mechanism = account.policy, mechanism
-        self.charge = self._book.charge_of(span, run, mechanism)
-        if self.charge is None or not self._folder.exists():
+        charge = self._book.charge_of([span], run, mechanism)
+        if charge is None or not self._folder.exists():
             self._discard()  # before the charge: an old journal must not be found under a new one
-            self.charge, _ = self._book.reserve(span, run, mechanism, account.policy)
+            charge = self._book.reserve([span], run, mechanism, account.policy)
             self._folder.mkdir(parents=True, mode=0o700)
+        self.charge = charge.id
         self._journal = Journal(self._folder, save_seconds)
 
     @property
@@ -103,11 +112,11 @@ class ChargedTraining:
         return tell_step
 
 
-def mechanism_for(epsilon: float, delta: float, config: TrainerConfig) -> Mechanism:
-    """The mechanism of a training that costs at most `epsilon` at `delta` alone."""
-    probability, steps = config.sampling_probability, config.steps
-    noise = noise_multiplier_for(epsilon, delta, probability, steps)
-    return Mechanism(noise_multiplier=noise, sampling_probability=probability, steps=steps)
+def mechanism_for(epsilon: float, policy: PrivacyConfig, config: TrainerConfig) -> Mechanism:
+    """The mechanism of a training that costs at most `epsilon` at the policy's δ alone."""
+    probability, steps, group = config.sampling_probability, config.steps, policy.records_per_person
+    noise = noise_multiplier_for(epsilon, policy.delta, probability, steps, group=group)
+    return Mechanism(noise_multiplier=noise, sampling_probability=probability, steps=steps, group=group)
 
 
 def run_key(*parts: str) -> str:

@@ -15,7 +15,6 @@ from components.dp_training.config import TrainerConfig
 from components.dp_training.scratch import scratch_folder
 from components.example_gen.config import DataConfig
 from components.privacy.accounting import epsilon_of
-from components.privacy.ledger import Ledger
 from components.privacy.statement import Statement, Tuned, load_statement
 
 
@@ -87,7 +86,7 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         raise GateError(f"a model must be trained further on the span of its statement, {stated}. Received: {span}")
 
     def tune(model, held) -> None:
-        mechanism = mechanism_for(settings.epsilon, delta, trainer)
+        mechanism = mechanism_for(settings.epsilon, account.policy, trainer)
         training = ChargedTraining(account, span, run, mechanism, trainer.checkpoint_seconds)
         private = iterate_split(examples.uri, "train", data.image_shape)
         training.train(model, private, trainer, scratch, held)
@@ -96,7 +95,7 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         tuning.statement = dataclasses.replace(
             before,
             tuned=tuned,
-            epsilon=math.inf if before.insecure else Ledger(account.ledger).epsilon(span, delta),
+            epsilon=math.inf if before.insecure else account.book().epsilon(span, delta),
             run_epsilon=epsilon_of([before.mechanism, *(t.mechanism for t in tuned)], delta),
         )
 

@@ -47,7 +47,7 @@ def CompressionGate(
     evaluator = blessing.get_int_custom_property("blessed") == 1 if said else None
     measured, shown = _measured(parent.uri, content, facts, examples.uri, data_config)
     measured = dataclasses.replace(measured, evaluator=evaluator, epsilon=load_statement(variant.uri).epsilon)
-    answer, checks = judge(measured, gates, competitors, policy.budget_epsilon)
+    answer, checks = judge(measured, gates, competitors, policy.pushable_epsilon)
     result = {"verdict": answer, "checks": [dataclasses.asdict(c) for c in checks], **facts, **shown}
     Path(verdict.uri, "verdict.json").write_text(json.dumps(result, indent=2))
     for key in ("recipe", "sha256", "verdict"):

@@ -12,7 +12,6 @@ from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter
 from components.dp_training.charged import Account
 from components.gates.core import PASS
 from components.gates.serving import push
-from components.privacy.ledger import Ledger
 from components.privacy.statement import Statement, load_statement
 from components.shipped import unpack
 from components.shipped.packing import NAME, manifest, pack
@@ -56,8 +55,8 @@ def Pusher(
 def _restated(statement: Statement, account: Account) -> Statement:
     """The statement with the ε of everything that was charged to the span until now: the choice among variants depends
     on all of them, those that were trained further included."""
-    now = max(statement.epsilon, Ledger(account.ledger).epsilon(statement.span, statement.delta))
-    allowed = account.policy.budget_epsilon
+    now = max(statement.epsilon, account.book().epsilon(statement.span, statement.delta))
+    allowed = account.policy.pushable_epsilon
     if now > allowed:
         raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {statement.span}")
     return dataclasses.replace(statement, epsilon=now)

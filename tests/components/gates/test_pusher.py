@@ -39,7 +39,7 @@ STATEMENT = dataclasses.replace(
 def ledger(tmp_path) -> Ledger:
     """A ledger that holds the charge of the model's own training."""
     made = Ledger(tmp_path / "ledger.sqlite")
-    made.reserve("d/span-1", "its own", MECHANISM, POLICY)
+    made.reserve(["d/span-1"], "its own", MECHANISM, POLICY)
     return made
 
 
@@ -119,11 +119,11 @@ def test_a_second_push_of_the_same_model_stays_at_its_version(run, tmp_path):
 def test_what_others_spent_on_the_span_until_the_push_counts_and_what_they_spent_elsewhere_does_not(run, ledger):
     """A variant that lost the selection was trained on the same images, and the choice tells something of it."""
     for span in ("d/span-1", "d/span-2"):
-        ledger.reserve(span, "another variant's", MECHANISM, POLICY)
+        ledger.reserve([span], "another variant's", MECHANISM, POLICY)
     output = run()
-    both = epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
+    both = ledger.epsilon("d/span-1", POLICY.delta)
     said = load_statement(output.uri)
-    assert (said.epsilon, said.run_epsilon) == (both, SPENT) and both > SPENT
+    assert (said.epsilon, said.run_epsilon) == (both, SPENT) and both > epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
     path = Path(output.get_string_custom_property("path"))
     assert json.loads(path.with_name("manifest.json").read_text())["epsilon"] == both
     assert f"ε = {both:.3f}" in path.with_name("statement.txt").read_text()
@@ -131,10 +131,10 @@ def test_what_others_spent_on_the_span_until_the_push_counts_and_what_they_spent
 
 def test_the_same_model_with_another_epsilon_is_served_with_it(run, ledger, tmp_path):
     run()
-    ledger.reserve("d/span-1", "later", MECHANISM, POLICY)
+    ledger.reserve(["d/span-1"], "later", MECHANISM, POLICY)
     assert run().get_int_custom_property("version") == 2
     manifest = served(tmp_path / "serving")[1].with_name("manifest.json")
-    assert json.loads(manifest.read_text())["epsilon"] == epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
+    assert json.loads(manifest.read_text())["epsilon"] == ledger.epsilon("d/span-1", POLICY.delta)
 
 
 def test_a_ledger_that_lost_charges_makes_no_epsilon_smaller(run):
