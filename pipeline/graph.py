@@ -19,7 +19,6 @@ from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
 from components.common.settings import to_json
-from components.dp_training.charged import Account
 from components.dp_training.component import DPTrainer
 from components.example_gen.component import DataChecker
 from components.example_gen.config import ROLES
@@ -27,6 +26,8 @@ from components.gates.baseline import EarlierBlessedModel
 from components.gates.component import CompressionGate
 from components.gates.evaluation import eval_config
 from components.gates.pusher import Pusher
+from components.privacy.account import Account
+from components.privacy.component import PrivacyAuditor
 from components.pruning.component import Pruner
 from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
@@ -113,14 +114,20 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         verdicts.append(gate.outputs["verdict"])
 
     selector = Selector(variants=union(variants), verdicts=union(verdicts), config=to_json(config.selection))
-    pusher = Pusher(selection=selector.outputs["selection"], account=account, serving=str(places.serving))
+    auditor = PrivacyAuditor(selection=selector.outputs["selection"], account=account)
+    pusher = Pusher(
+        selection=selector.outputs["selection"],
+        audit=auditor.outputs["audit"],
+        account=account,
+        serving=str(places.serving),
+    )
 
     nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, baseline, evaluator]
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(places.metadata)),
-        components=[*nodes, *compression, selector, pusher],
+        components=[*nodes, *compression, selector, auditor, pusher],
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,
     )

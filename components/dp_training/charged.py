@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,30 +16,9 @@ from components.dp_training.config import TrainerConfig
 from components.dp_training.core import train_privately
 from components.dp_training.journal import Journal
 from components.dp_training.scratch import ScratchExamples
+from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
 from components.privacy.config import PrivacyConfig
-from components.privacy.ledger import Ledger
-from components.privacy.witness import LineageWitness
-
-
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """What private trainings on a span are charged to.
-
-    policy: what they may spend. ledger: path of its file, or URL. journals: folder of the journals. population:
-    declared number of private examples. metadata: MLMD's sqlite file, which remembers the ledger's head; empty: nobody
-    does.
-    """
-
-    policy: PrivacyConfig
-    ledger: str
-    journals: str
-    population: int
-    metadata: str = ""
-
-    def book(self) -> Ledger:
-        """The ledger, with MLMD as its witness."""
-        return Ledger(self.ledger, LineageWitness(self.metadata) if self.metadata else None)
 
 
 class ChargedTraining:
@@ -59,7 +37,7 @@ class ChargedTraining:
     """
 
     def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
-        self._book, self._folder = account.book(), Path(account.journals, run)
+        self._book, self._folder = account.open(), Path(account.journals, run)
         self._policy, self.mechanism = account.policy, mechanism
         charge = self._book.charge_of([span], run, mechanism)
         if charge is None or not self._folder.exists():

@@ -12,13 +12,14 @@ from components.common.public_training import fit_public
 from components.common.settings import from_json, to_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.common.tuning import PublicTuning
-from components.dp_training.charged import Account, ChargedTraining, mechanism_for, run_key
+from components.dp_training.charged import ChargedTraining, mechanism_for, run_key
 from components.dp_training.config import TrainerConfig
 from components.dp_training.fixed import features_of, without_fixed_layers
 from components.dp_training.models import build, deployable
 from components.dp_training.scratch import scratch_folder
 from components.dp_training.tuning import fingerprint_of, span_of
 from components.example_gen.config import DataConfig
+from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
 from components.privacy.statement import Statement
 from components.quantization.core import convert
@@ -60,7 +61,7 @@ def DPTrainer(
     save_model(network, model.uri)
     save_serving(network, model.uri, data_config.image_shape)
     Path(model.uri, "model.tflite").write_bytes(convert(network, "float32"))
-    made = _statement(span, training, charged_to.book(), trainer, data_config, policy)
+    made = _statement(span, training, charged_to.open(), trainer, data_config, policy)
     for uri in (statement.uri, model.uri):
         made.save(uri)
 

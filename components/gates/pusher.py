@@ -4,14 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
-from components.common.artifacts import Selection
+from components.common.artifacts import PrivacyAudit, Selection
 from components.common.errors import GateError
 from components.common.settings import from_json
 from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import Account
 from components.gates.core import PASS
 from components.gates.serving import push
+from components.privacy.account import Account
 from components.privacy.statement import Statement, load_statement
 from components.shipped import unpack
 from components.shipped.packing import NAME, manifest, pack
@@ -20,6 +20,7 @@ from components.shipped.packing import NAME, manifest, pack
 @component
 def Pusher(
     selection: InputArtifact[Selection],
+    audit: InputArtifact[PrivacyAudit],
     pushed: OutputArtifact[standard_artifacts.PushedModel],
     account: Parameter[str],
     serving: Parameter[str],
@@ -34,7 +35,7 @@ def Pusher(
     if verdict["verdict"] != PASS or verdict["sha256"] != sha256(content):
         received = f"{verdict['verdict']} for {verdict['sha256']}"
         raise GateError(f"a push must have a passing verdict on the same file. Received: {received}")
-    statement = _restated(load_statement(selection.uri), from_json(Account, account))
+    statement = _restated(load_statement(selection.uri), from_json(Account, account), audit.uri)
     statement.save(pushed.uri)
     packed = pack(content)
     told = {**_manifest(verdict, statement), "download": manifest(content, packed, verdict["recipe"])}
@@ -52,10 +53,11 @@ def Pusher(
     pushed.set_string_custom_property("recipe", verdict["recipe"])
 
 
-def _restated(statement: Statement, account: Account) -> Statement:
+def _restated(statement: Statement, account: Account, audit_uri: str) -> Statement:
     """The statement with the ε of everything that was charged to the span until now: the choice among variants depends
-    on all of them, those that were trained further included."""
-    now = max(statement.epsilon, account.book().epsilon(statement.span, statement.delta))
+    on all of them, those that were trained further included, and of every other span behind the model."""
+    audited = json.loads(Path(audit_uri, "audit.json").read_text())["epsilon"]
+    now = max(statement.epsilon, audited, account.open().epsilon(statement.span, statement.delta))
     allowed = account.policy.pushable_epsilon
     if now > allowed:
         raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {statement.span}")

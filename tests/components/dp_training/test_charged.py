@@ -10,8 +10,9 @@ from components.common.errors import BudgetError, Interrupted, ModelError
 from components.common.examples import Split
 from components.common.legacy_keras import keras
 from components.common.progress import watching
-from components.dp_training.charged import Account, ChargedTraining, run_key
+from components.dp_training.charged import ChargedTraining, run_key
 from components.dp_training.config import TrainerConfig
+from components.privacy.account import Account
 from components.privacy.accounting import Mechanism
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger

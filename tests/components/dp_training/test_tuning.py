@@ -22,7 +22,7 @@ from components.common.settings import to_json
 from components.common.tflite import TFLiteModel
 from components.common.tfx_nodes import standard_artifacts
 from components.common.tuning import PrivateTuning, PublicTuning
-from components.dp_training.charged import Account
+from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from components.common.artifacts import Selection
+from components.common.artifacts import PrivacyAudit, Selection
 from components.common.errors import GateError
 from components.common.legacy_keras import keras
 from components.common.settings import to_json
 from components.common.tflite import sizes
 from components.common.tfx_nodes import standard_artifacts
-from components.dp_training.charged import Account
 from components.gates.pusher import Pusher
 from components.gates.serving import served
+from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
@@ -47,7 +47,7 @@ def ledger(tmp_path) -> Ledger:
 def run(artifact, execute, tmp_path, ledger):
     """Runs Pusher; returns its output. What is given as None is not there."""
 
-    def pushed(selected="int8", content=CONTENT, verdict=VERDICT, statement=STATEMENT, budget=8.0):
+    def pushed(selected="int8", content=CONTENT, verdict=VERDICT, statement=STATEMENT, budget=8.0, audited=0.0):
         selection = artifact(Selection, "selection")
         Path(selection.uri, "selection.json").write_text(json.dumps({"selected": selected, "candidates": []}))
         if content is not None:
@@ -60,7 +60,9 @@ def run(artifact, execute, tmp_path, ledger):
         policy, book = dataclasses.replace(POLICY, budget_epsilon=budget), str(tmp_path / "ledger.sqlite")
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
         parameters = {"account": account, "serving": str(tmp_path / "serving")}
-        execute(Pusher, {"selection": selection}, {"pushed": output}, **parameters)
+        audit = artifact(PrivacyAudit, "audit")
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": audited}))
+        execute(Pusher, {"selection": selection, "audit": audit}, {"pushed": output}, **parameters)
         return output
 
     return pushed
@@ -140,6 +142,15 @@ def test_the_same_model_with_another_epsilon_is_served_with_it(run, ledger, tmp_
 def test_a_ledger_that_lost_charges_makes_no_epsilon_smaller(run):
     stated = dataclasses.replace(STATEMENT, epsilon=5.0)
     assert load_statement(run(statement=stated).uri).epsilon == 5.0
+
+
+@pytest.mark.parametrize(("audited", "allowed"), [(3.5, True), (math.inf, False)])
+def test_what_the_audit_found_behind_the_model_counts(run, audited, allowed):
+    if not allowed:
+        with pytest.raises(GateError, match="Received: inf"):
+            run(audited=audited)
+        return
+    assert load_statement(run(audited=audited).uri).epsilon == audited
 
 
 @pytest.mark.parametrize("epsilon", [SPENT, 3.0, math.inf])

@@ -15,7 +15,7 @@ from components.privacy.ledger import Ledger
 from tests.components.privacy.conftest import RUN, budget_for, policy
 
 PROJECT = Path(__file__).parents[3]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT)}
 
 
 def raced(place: str, rounds: int) -> None:
@@ -65,7 +65,10 @@ def killed(place: str, moments: int) -> None:
     seen = 0
     for moment in range(moments):
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, place, str(1000 * moment)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+            [sys.executable, "-c", KILLED, place, str(1000 * moment)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
         )
         assert process.stdout.readline() == "ready\n"
         time.sleep(chance.uniform(0, 0.08))
