@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from components.common.errors import ConfigError, LockgateError, ServiceError
+from pipeline import ledger
 from pipeline.config import load
 
 app = typer.Typer(
@@ -19,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(ledger.app, name="ledger")
 
 ConfigOption = Annotated[str, typer.Option("--config", help="A preset (default, full, tiny) or a TOML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. Repeatable.")]

@@ -44,7 +44,7 @@ class Places:
 
     artifacts: Path
     metadata: Path
-    ledger: Path
+    ledger: str
     journals: Path
     serving: Path
 
@@ -134,11 +134,10 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
 
 
 def _account(config: Config, places: Places) -> Account:
-    ledger, journals = str(places.ledger), str(places.journals)
     return Account(
         policy=config.privacy,
-        ledger=ledger,
-        journals=journals,
+        ledger=places.ledger,
+        journals=str(places.journals),
         population=config.trainer.population,
         metadata=str(places.metadata),
     )

@@ -120,7 +120,7 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
     places = Places(
         artifacts=root / "artifacts",
         metadata=_database(root),
-        ledger=root / "ledger.sqlite",
+        ledger=ledger_of(root),
         journals=root / "journals",
         serving=root / "serving" / config.name,
     )
@@ -143,7 +143,7 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
 
 def _fill(record: dict[str, Any], root: Path) -> None:
     """Adds what MLMD and the artifacts know of the run."""
-    from pipeline.record import outcome
+    from pipeline.record import outcome, spent_over_time
 
     if not _database(root).exists():
         return
@@ -153,12 +153,18 @@ def _fill(record: dict[str, Any], root: Path) -> None:
     record.update(found)
     if record["state"] == "pushed" and record["pushed"] is None:
         record.update(state="refused", exit_code=3)
+    record["ledger"] = spent_over_time(ledger_of(root), record["data"])
 
 
 def _fail(record: dict[str, Any], error: Exception) -> None:
     logging.exception("the run failed")
     known = explain(error)
     record.update(state="refused" if known.exit_code == 3 else "failed", exit_code=known.exit_code, error=str(known))
+
+
+def ledger_of(root: Path) -> str:
+    """Where a root's ledger is: a server, if LOCKGATE_LEDGER names one."""
+    return os.environ.get("LOCKGATE_LEDGER") or str(root / "ledger.sqlite")
 
 
 def _database(root: Path) -> Path:
@@ -202,6 +208,7 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
         },
         "max_drop": config.gates.max_drop,
         "privacy": None,
+        "ledger": None,
         "parent": None,
         "variants": [],
         "searches": [],

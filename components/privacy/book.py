@@ -81,23 +81,21 @@ class Span:
         period, first = datetime.timedelta(days=budget.days), self.charges[0].made
         return first + (now - first) // period * period
 
-    def lifetime_epsilon(self, delta: float) -> float:
-        """ε at `delta` of all that was ever charged to the span.
+    def epsilon(self, delta: float, since: datetime.datetime | None = None) -> float:
+        """ε at `delta` of all that was ever charged to the span, or only since a time.
 
         One charge is a mechanism that was fixed beforehand, for which the best order may be taken. Several are what
-        `filters` says: their sum at the pinned order, and at most the first budget while that one holds.
+        `filters` says: their sum at the pinned order, and, while it is within the pinned budget's bound, that budget.
         """
         if self.closed:
             return math.inf
-        epsilon = filters.running_epsilon(self.spent(), self.order, delta)
-        charged = [
-            c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in self.charges if c.mechanism.steps
-        ]
-        if len(charged) <= 1:
-            return min(epsilon, epsilon_of(charged, delta))
-        first = self.pinned
-        holds = first.days is None and delta >= first.delta and self.spent() <= self.bound(first)
-        return min(epsilon, first.epsilon) if holds else epsilon
+        spent, first = self.spent(since), self.pinned
+        epsilon = filters.running_epsilon(spent, self.order, delta)
+        counted = [c for c in self.charges if c.mechanism.steps and (since is None or c.made >= since)]
+        if len(counted) <= 1:
+            alone = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in counted]
+            return min(epsilon, epsilon_of(alone, delta))
+        return min(epsilon, first.epsilon) if delta >= first.delta and spent <= self.bound(first) else epsilon
 
 
 @dataclass(kw_only=True)

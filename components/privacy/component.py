@@ -31,7 +31,7 @@ def PrivacyAuditor(
     behind = ancestry(charged_to.metadata, [selection.id])
     taint = taint_of(behind.executions, behind.orphans, book)
     spans = sorted({name for ids in taint.charges.values() for id in ids for name in book.charges[id].spans})
-    epsilons = {name: book.spans[name].lifetime_epsilon(charged_to.policy.delta) for name in spans}
+    epsilons = {name: book.spans[name].epsilon(charged_to.policy.delta) for name in spans}
     epsilon = math.inf if taint.unaccounted else max(epsilons.values(), default=0.0)
     found = {"epsilon": epsilon, "spans": epsilons, "exempt_roles": EXEMPT_ROLES, **dataclasses.asdict(taint)}
     Path(audit.uri, "audit.json").write_text(json.dumps(found, indent=2))

@@ -147,7 +147,7 @@ class Ledger:
     def epsilon(self, span: str, delta: float) -> float:
         """ε at `delta` of all that was ever spent or is reserved on a span."""
         spans = self.book().spans
-        return spans[span].lifetime_epsilon(delta) if span in spans else 0.0
+        return spans[span].epsilon(delta) if span in spans else 0.0
 
     def verify(self) -> list[str]:
         """What is wrong with the ledger, a sentence each; empty where nothing is."""

@@ -101,8 +101,8 @@ class Runs(RuleBasedStateMachine):
             assert np.all(counted >= self.executed[name] * (1 - 1e-12))
             if span:
                 assert span.spent() <= filters.bound(self.budget, DELTA, span.order) * (1 + 1e-12)
-                assert not math.isnan(span.lifetime_epsilon(DELTA))
-                assert span.lifetime_epsilon(DELTA) <= self.budget * (1 + 1e-9)
+                assert not math.isnan(span.epsilon(DELTA))
+                assert span.epsilon(DELTA) <= self.budget * (1 + 1e-9)
 
 
 TestAnyOrder = Runs.TestCase
