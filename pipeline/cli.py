@@ -90,6 +90,30 @@ def report(
         console.close_run(record)
 
 
+@app.command()
+def withdraw(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of records.")] = None,
+    person: Annotated[list[str] | None, typer.Option("--person", help="Whose records. Repeatable.")] = None,
+    config: ConfigOption = "default",
+    set_: SetOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Take records out of the data and its copies, and say which models had them in."""
+    settings = load(config, set_)
+    from components.example_gen.withdrawal import Withdrawn
+    from pipeline.withdrawal import withdraw as taken
+
+    wanted = Withdrawn(ids=frozenset(ids or ()), persons=frozenset(person or ()))
+    found = taken(settings, root.expanduser().resolve(), wanted)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from pipeline.console import print_withdrawn
+
+    print_withdrawn(found)
+
+
 @app.command(name="show-config")
 def show_config(config: ConfigOption = "default", set_: SetOption = None) -> None:
     """Print the resolved configuration as JSON."""

@@ -118,6 +118,21 @@ def print_standings(found: list[Any], place: str) -> None:
     out.print(table)
 
 
+def print_withdrawn(found: dict[str, Any]) -> None:
+    """Prints what `withdraw` took out and what had it in."""
+    out = RichConsole(highlight=False)
+    for name in ("removed", "copies"):
+        for row in found[name]:
+            out.print(f"{row['records']} records from {escape(row['file'])}", soft_wrap=True)
+    if not found["removed"] and not found["copies"]:
+        out.print("No record fits: nothing was changed.")
+    for model in found["models"]:
+        epsilon = "no ε is promised" if model["epsilon"] is None else f"ε = {model['epsilon']:.2f}"
+        out.print(f"{model['kind']} {escape(model['served'] or model['uri'])} had them in, {epsilon}", soft_wrap=True)
+    for line in found["retrain"]:
+        out.print(f"Retrain: {line}.", soft_wrap=True)
+
+
 def _table(record: dict[str, Any], wide: bool) -> Table:
     """The parent and the variants, a row each; a narrow terminal gets the columns that decide."""
     table = Table(box=None, pad_edge=False, header_style="bold")

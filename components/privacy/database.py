@@ -29,6 +29,7 @@ entries = sa.Table(
 )
 lock = sa.Table("ledger_lock", metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False))
 _READ = sa.select(entries).where(entries.c.number >= sa.bindparam("first")).order_by(entries.c.number)
+_APPEND = entries.insert()
 _LOCK = sa.select(lock.c.id).with_for_update()
 _VERSION = sa.text("SELECT version_num FROM alembic_version")
 
@@ -92,7 +93,7 @@ def read(connection: sa.Connection, first: int = 0) -> list[Entry]:
 
 def append(connection: sa.Connection, new: Iterable[Entry]) -> None:
     """Writes entries."""
-    connection.execute(entries.insert(), [entry._asdict() for entry in new])
+    connection.execute(_APPEND, [entry._asdict() for entry in new])
 
 
 def _sqlite(path: str) -> sa.Engine:

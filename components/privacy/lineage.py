@@ -1,6 +1,7 @@
 """Lineage as MLMD has it: from artifacts back to every execution that they were made by."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Any
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.common.errors import ServiceError
+from components.common.errors import GateError, ServiceError
+from components.privacy.statement import load_statement
 from components.privacy.taint import Artifact, Execution
 
 _INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT, pb.Event.INTERNAL_INPUT)
+_MODELS = ("Model", "Variant", "PushedModel")
 _OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT, pb.Event.INTERNAL_OUTPUT)
 
 
@@ -46,6 +49,48 @@ def ancestry(place: str, artifacts: Iterable[int]) -> Ancestry:
     except errors.StatusError as error:
         reason = " ".join(str(error).split())
         raise ServiceError(f"the metadata {place} must be readable. Received: {reason}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descendant:
+    """A model that was made from some examples. kind: of the artifact; epsilon: of its statement, None if it has none
+    or nothing is promised; served: path of the file, where it was pushed."""
+
+    artifact: int
+    kind: str
+    uri: str
+    epsilon: float | None
+    served: str | None
+
+
+def descendants(place: str, uris: Iterable[str]) -> list[Descendant]:
+    """All models and variants that examples at these uris went into, and where they were pushed to.
+
+    Args:
+        place: of MLMD, see `connection`. uris: of Examples artifacts.
+    """
+    store = metadata_store.MetadataStore(connection(place))
+    kinds = {t.id: t.name for t in store.get_artifact_types()}
+    open_ = {a.id for uri in uris for a in store.get_artifacts_by_uri(uri)}
+    seen: set[int] = set()
+    while open_:
+        seen |= open_
+        events = store.get_events_by_artifact_ids(sorted(open_))
+        users = {e.execution_id for e in events if e.type in _INPUTS}
+        made = store.get_events_by_execution_ids(sorted(users)) if users else []
+        open_ = {e.artifact_id for e in made if e.type in _OUTPUTS} - seen
+    found = sorted(store.get_artifacts_by_id(sorted(seen)), key=lambda a: a.id) if seen else []
+    return [_descendant(a, kinds[a.type_id]) for a in found if kinds[a.type_id] in _MODELS]
+
+
+def _descendant(artifact: pb.Artifact, kind: str) -> Descendant:
+    try:
+        epsilon: float | None = load_statement(artifact.uri).epsilon
+    except GateError:
+        epsilon = None
+    served = artifact.custom_properties["path"].string_value if "path" in artifact.custom_properties else None
+    bounded = epsilon if epsilon is not None and math.isfinite(epsilon) else None
+    return Descendant(artifact=artifact.id, kind=kind, uri=artifact.uri, epsilon=bounded, served=served)
 
 
 class _Walk:
