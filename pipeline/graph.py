@@ -68,6 +68,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         schema=schema.outputs["schema"],
         anomalies=validator.outputs["anomalies"],
         config=data,
+        records_per_person=config.privacy.records_per_person,
     )
 
     trainer = DPTrainer(
