@@ -60,7 +60,8 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         range_config=_one_span(span) if "{SPAN}" in config.data.roles.train else None,
     )
     examples = example_gen.outputs["examples"]
-    statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role != "public"])
+    described = ("public",) if config.privacy.statistics == "public" else ("public", "train")
+    statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role not in described])
     schema = ImportSchemaGen(schema_file=config.data.schema)
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
     checker = DataChecker(

@@ -43,8 +43,8 @@ def DPTrainer(
         from_json(Account, account),
     )
     policy, span = charged_to.policy, span_of(examples, data_config)
-    unlimited = dataclasses.replace(policy, budget_epsilon=policy.epsilon, budget_days=None)
-    target = to_json(unlimited)  # another budget makes no other model
+    plain = dataclasses.replace(policy, budget_epsilon=policy.epsilon, budget_days=None, statistics="public")
+    target = to_json(plain)  # another budget, or other statistics, make no other model
     run = run_key(config, data, target, fingerprint_of(examples))
     mechanism = mechanism_for(policy.epsilon, policy, trainer)
     training = ChargedTraining(charged_to, span, run, mechanism, trainer.checkpoint_seconds)
@@ -80,4 +80,5 @@ def _statement(span, training, book, trainer, data, policy) -> Statement:
         public_source=data.public_source,
         pretrained=trainer.pretrain_epochs > 0,
         insecure=insecure,
+        statistics=policy.statistics,
     )

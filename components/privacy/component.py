@@ -29,7 +29,7 @@ def PrivacyAuditor(
     charged_to = from_json(Account, account)
     book = charged_to.open().book()
     behind = ancestry(charged_to.metadata, [selection.id])
-    taint = taint_of(behind.executions, behind.orphans, book)
+    taint = taint_of(behind.executions, behind.orphans, book, charged_to.policy.statistics)
     spans = sorted({name for ids in taint.charges.values() for id in ids for name in book.charges[id].spans})
     epsilons = {name: book.spans[name].epsilon(charged_to.policy.delta) for name in spans}
     epsilon = math.inf if taint.unaccounted else max(epsilons.values(), default=0.0)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from components.common.settings import require, require_positive
 from components.privacy.policy import Budget
 
+STATISTICS = ("public", "declared")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
@@ -14,7 +16,9 @@ class PrivacyConfig:
     epsilon: target of one run; its noise is calibrated to it. delta: of every ε here. budget_epsilon: what all runs
     together may spend on one span; a policy in the ledger may allow less, or, put there by its owner, more.
     budget_days: after so many days the budget is renewed, which bounds no lifetime ε; absent: never.
-    records_per_person: the most examples that one person has; ε is then for adding or removing that person.
+    records_per_person: the most examples that one person has; ε is then for adding or removing that person. statistics:
+    what TFDV's statistics and drift checks read: `public`, or `declared`, which reads `train` too and says in the
+    statement that ε does not cover it.
     """
 
     epsilon: float
@@ -22,6 +26,7 @@ class PrivacyConfig:
     budget_epsilon: float
     budget_days: float | None = None
     records_per_person: int = 1
+    statistics: str = "public"
 
     def __post_init__(self):
         require_positive("epsilon", self.epsilon)
@@ -29,6 +34,7 @@ class PrivacyConfig:
         require(0 < self.delta < 1, "delta", "be in (0, 1)", self.delta)
         require(self.budget_days is None or self.budget_days > 0, "budget_days", "be above 0", self.budget_days)
         require(self.records_per_person >= 1, "records_per_person", "be at least 1", self.records_per_person)
+        require(self.statistics in STATISTICS, "statistics", f"be one of {', '.join(STATISTICS)}", self.statistics)
 
     @property
     def pushable_epsilon(self) -> float:

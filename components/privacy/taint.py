@@ -12,6 +12,7 @@ from components.privacy.statement import Statement, load_statement
 
 COPIES = "copies files and releases nothing"
 STRUCTURE = "checks each record's structure and releases only which were refused; named in the statement"
+DECLARED = "is declared as not covered; named in the statement"
 EXEMPT_ROLES = {"validation": "searches and tuning", "holdout": "gates"}
 _CARRIES_NO_MODEL = ("Examples", "Schema", "ExampleStatistics", "ExampleAnomalies", "DataCheck")
 
@@ -53,7 +54,9 @@ class Taint:
     exempt: dict[str, str]
 
 
-def taint_of(executions: Iterable[Execution], orphans: Iterable[Artifact], book: Book) -> Taint:
+def taint_of(
+    executions: Iterable[Execution], orphans: Iterable[Artifact], book: Book, statistics: str = "public"
+) -> Taint:
     """Looks at every execution behind a model.
 
     One that is given examples with a private split is taken to have read it, unless its settings, which `_READS` knows
@@ -62,15 +65,17 @@ def taint_of(executions: Iterable[Execution], orphans: Iterable[Artifact], book:
     was brought from outside has nobody who accounts for it.
 
     Args:
-        executions: all of them. orphans: artifacts that no execution put out. book: of the ledger.
+        executions: all of them. orphans: artifacts that no execution put out. book: of the ledger. statistics: as
+            configured; those that are declared as not covered are exempt, and the statement names them.
     """
     charges, unaccounted, exempt = {}, [], {}
+    known = {**_EXEMPT, "StatisticsGen": DECLARED} if statistics == "declared" else _EXEMPT
     for execution in executions:
         private = [a for a in execution.inputs if a.kind == "Examples" and set(a.splits) & set(PRIVATE)]
         if execution.kind == "Importer":
             unaccounted += [_brought(a, execution.name) for a in execution.outputs if a.kind not in _CARRIES_NO_MODEL]
-        if execution.kind in _EXEMPT:
-            exempt[execution.name] = _EXEMPT[execution.kind]
+        if execution.kind in known:
+            exempt[execution.name] = known[execution.kind]
         elif private and _reads_private(execution):
             covered = _new_claims(execution)
             wrong = _uncovered(execution, private, covered, book)

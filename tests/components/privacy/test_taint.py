@@ -138,6 +138,14 @@ def test_what_an_execution_read_is_told_by_its_settings_and_in_doubt_it_is_priva
     assert bool(store.taint(made).unaccounted) == reads
 
 
+def test_statistics_that_are_declared_are_exempt_and_said_so(store):
+    model, made = store.trained(store.examples()), store.artifact("Model", statement=stated(1))
+    store.execution("StatisticsGen", [store.examples(), model], [made], exclude_splits="[]")
+    behind = ancestry(store.place, [made])
+    taint = taint_of(behind.executions, behind.orphans, store.ledger.book(), "declared")
+    assert taint.unaccounted == [] and any(name.startswith("StatisticsGen") for name in taint.exempt)
+
+
 def test_a_private_stage_needs_a_charge_that_its_parent_does_not_have(store):
     examples = store.examples()
     model = store.trained(examples)
