@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,16 @@ def test_it_is_refused_past_the_budget_and_otherwise_counts_in_what_is_pushed(tm
     tuned = stated(tmp_path, "private")
     assert tuned.run_epsilon < tuned.epsilon == together and [t.charge for t in tuned.tuned] == [charges[1].id]
     assert stated(tmp_path, "int8").tuned == ()
+    nothing_is_pushed_when_the_ledger_lost_its_newest_entry(tmp_path)
+
+
+def nothing_is_pushed_when_the_ledger_lost_its_newest_entry(root: Path) -> None:
+    """All of it comes from the cache: what looks is the node before the Pusher."""
+    before = kept(root)
+    with sqlite3.connect(root / "ledger.sqlite") as connection:
+        connection.execute("DELETE FROM entries WHERE number = (SELECT max(number) FROM entries)")
+    code, refused = run_tiny(root, RECIPE)
+    assert code == 3 and refused["pushed"] is None
+    assert f"entry {before.entries[-1].number}, which a run has seen, must be there" in refused["error"]
+    assert kept(root).serving == before.serving
+    assert {n["id"] for n in refused["nodes"] if n["state"] == "failed"} == {"PrivacyAuditor"}
