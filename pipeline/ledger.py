@@ -67,6 +67,7 @@ def export(
     rows = [{**entry._asdict(), "curve": base64.b64encode(entry.curve).decode()} for entry in entries]
     try:
         file.touch(mode=0o600)
+        file.chmod(0o600)
         file.write_text(json.dumps({"entries": rows}))
     except OSError as error:
         raise ConfigError(

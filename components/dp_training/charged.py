@@ -18,6 +18,7 @@ from components.dp_training.journal import Journal
 from components.dp_training.scratch import ScratchExamples
 from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
+from components.privacy.book import Charge
 from components.privacy.config import PrivacyConfig
 
 
@@ -40,7 +41,7 @@ class ChargedTraining:
         self._book, self._folder = account.open(), Path(account.journals, run)
         self._policy, self.mechanism = account.policy, mechanism
         charge = self._book.charge_of([span], run, mechanism)
-        if charge is None or not self._folder.exists():
+        if charge is None or not self._stands_at(charge):
             self._discard()  # before the charge: an old journal must not be found under a new one
             charge = self._book.reserve([span], run, mechanism, account.policy)
             self._folder.mkdir(parents=True, mode=0o700)
@@ -69,6 +70,14 @@ class ChargedTraining:
             self._book.settle(self.charge, self._journal.executed)
             raise
         self._book.settle(self.charge, self._journal.executed)
+
+    def _stands_at(self, charge: Charge) -> bool:
+        """Whether there is a journal, and it counts what was settled: an older copy of it would execute steps again."""
+        if not self._folder.exists():
+            return False
+        journal = Journal(self._folder, 0.0)
+        journal.close()
+        return journal.executed >= (charge.executed or 0)
 
     def _discard(self) -> None:
         """Removes the journal in one step, so that a kill leaves no part of it that counts fewer steps than were."""
