@@ -109,6 +109,7 @@ class Book:
     kept: tuple[str, ...] | None = None
     spans: dict[str, Span] = field(default_factory=dict)
     charges: dict[int, Charge] = field(default_factory=dict)
+    _curves: dict[Mechanism, Charge] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         """Takes one more entry in."""
@@ -146,6 +147,11 @@ class Book:
         """Whether the last decision, if there was one, did not vouch for the span."""
         return self.kept is not None and not any(fnmatch.fnmatchcase(span, pattern) for pattern in self.kept)
 
+    def like(self, mechanism: Mechanism, curve: np.ndarray) -> int | None:
+        """The charge whose entry has this very curve, so that another one need not hold it; None if there is none."""
+        known = self._curves.get(mechanism)
+        return known.id if known and np.array_equal(known.curve, curve) else None
+
     def charges_on(self, span: str) -> list[Charge]:
         """All charges on a span, oldest first."""
         return self.spans[span].charges if span in self.spans else []
@@ -156,13 +162,15 @@ class Book:
             run=said["run"],
             spans=tuple(said["spans"]),
             reserved=Mechanism(**said["mechanism"]),
-            curve=np.frombuffer(entry.curve),
+            curve=np.frombuffer(entry.curve) if entry.curve else self.charges[said["curve_of"]].curve,
             made=datetime.datetime.fromisoformat(entry.made),
         )
         for name, pin in said["pins"].items():
             pinned, closed = Budget(**pin["budget"]), self.is_closed(name)
             self.spans[name] = Span(name=name, order=pin["order"], pinned=pinned, closed=closed)
         self.charges[charge.id] = charge
+        if entry.curve:
+            self._curves[charge.reserved] = charge
         for name in charge.spans:
             span = self.spans[name]
             span.charges.append(charge)

@@ -29,7 +29,14 @@ entries = sa.Table(
 )
 lock = sa.Table("ledger_lock", metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False))
 _READ = sa.select(entries).where(entries.c.number >= sa.bindparam("first")).order_by(entries.c.number)
+_HASH = sa.select(entries.c.hash).where(entries.c.number == sa.bindparam("number"))
 _APPEND = entries.insert()
+_READ_LOCKED = (
+    sa.select(entries)
+    .select_from(lock.outerjoin(entries, entries.c.number >= sa.bindparam("first")))
+    .order_by(entries.c.number)
+    .with_for_update()
+)
 _LOCK = sa.select(lock.c.id).with_for_update()
 _VERSION = sa.text("SELECT version_num FROM alembic_version")
 
@@ -53,12 +60,12 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the ledger alone: the balance that it reads stays true until it commits. The lock
-        goes with the connection, however its process ends."""
+        """A transaction that holds the ledger alone from its `read` on, with which it begins: what it reads stays true
+        until it commits. The lock goes with the connection, however its process ends."""
         try:
             self._prepare()
             with self._engine.begin() as connection:
-                if not self._is_file:
+                if connection.dialect.name == "postgresql":
                     connection.execute(_LOCK)
                 yield connection
         except (OSError, sa.exc.SQLAlchemyError) as error:
@@ -87,8 +94,20 @@ class Database:
 
 
 def read(connection: sa.Connection, first: int = 0) -> list[Entry]:
-    """The entries from a number on, in order."""
-    return [Entry._make(row) for row in connection.execute(_READ, {"first": first})]
+    """The entries from a number on, in order.
+
+    MySQL and MariaDB take the lock here, with one statement and so one round trip: a locking read sees what is
+    committed when it gets to a row, and the outer join gets to the lock's row first. PostgreSQL's would see the entries
+    as they were before it waited.
+    """
+    statement = _READ_LOCKED if connection.dialect.name in ("mysql", "mariadb") else _READ
+    found = connection.execute(statement, {"first": first})
+    return [Entry._make(row) for row in found if row[0] is not None]
+
+
+def hash_of(connection: sa.Connection, number: int) -> str | None:
+    """The hash of one entry, None if it is not there."""
+    return connection.execute(_HASH, {"number": number}).scalar()
 
 
 def append(connection: sa.Connection, new: Iterable[Entry]) -> None:

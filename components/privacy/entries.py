@@ -18,7 +18,8 @@ class Head(NamedTuple):
 
 class Entry(NamedTuple):
     """One row. number: from 1, without gaps. made: UTC, ISO 8601. body: canonical JSON. curve: float64 bytes of a
-    reservation's divergences, else empty. hash: SHA-256 in hex over the hash before and all of the above."""
+    reservation's divergences; empty in others, and where the body names an earlier entry with the same ones. hash:
+    SHA-256 in hex over the hash before and all of the above."""
 
     number: int
     kind: str

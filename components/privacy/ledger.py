@@ -86,7 +86,9 @@ class Ledger:
                     "mechanism": dataclasses.asdict(mechanism),
                     "pins": {name: _as_pin(span) for name, span in pins.items()},
                 }
-                made = self._append(connection, book, RESERVE, body, now, curve.tobytes())
+                like = book.like(mechanism, curve)
+                bytes_ = curve.tobytes() if like is None else b""
+                made = self._append(connection, book, RESERVE, {**body, "curve_of": like}, now, bytes_)
         if full is not None:  # what would fit takes a while to find: nobody waits for that either
             raise BudgetError(refusal(*full, mechanism))
         self._add(made)
@@ -206,9 +208,8 @@ class Ledger:
     def _read(self, connection: sa.Connection) -> Book:
         if self._book is not None:
             at = self._book.head
-            rows = database.read(connection, at.number)
-            stands = not at.number or (rows[:1] and rows[0].head == at)
-            new = [row for row in rows if row.number > at.number]
+            new = database.read(connection, at.number + 1)  # what is bound to the head proves that it still stands
+            stands = bool(new) or not at.number or database.hash_of(connection, at.number) == at.hash
             if stands and not damage(new, at) and not any(row.kind == DECIDE for row in new):
                 for row in new:
                     self._book.add(row)

@@ -71,9 +71,10 @@ def killed(place: str, moments: int) -> None:
             env=ENVIRONMENT,
         )
         assert process.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0, 0.08))
+        lines = [process.stdout.readline() for _ in range(chance.randrange(8))]
+        time.sleep(chance.uniform(0, 0.02))
         os.kill(process.pid, signal.SIGKILL)
-        lines = process.communicate()[0].splitlines()
+        lines = "".join([*lines, process.communicate()[0]]).splitlines()
         ledger, begun = Ledger(place), time.monotonic()
         book = ledger.book()
         ledger.reserve([f"after/{moment}"], "r", RUN, policy(10.0))
