@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from components.common.errors import ConfigError, LockgateError, ServiceError
+from pipeline import ledger
 from pipeline.config import load
 
 app = typer.Typer(
@@ -19,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(ledger.app, name="ledger")
 
 ConfigOption = Annotated[str, typer.Option("--config", help="A preset (default, full, tiny) or a TOML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. Repeatable.")]
@@ -103,6 +106,30 @@ def rollback(
         print(json.dumps(done, indent=2))
     else:
         print(f"Version {done['version']} serves again, version {done['withdrawn']} is withdrawn.\n{done['path']}")
+
+
+@app.command()
+def withdraw(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of records.")] = None,
+    person: Annotated[list[str] | None, typer.Option("--person", help="Whose records. Repeatable.")] = None,
+    config: ConfigOption = "default",
+    set_: SetOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Take records out of the data and its copies, and say which models had them in."""
+    settings = load(config, set_)
+    from components.example_gen.withdrawal import Withdrawn
+    from pipeline.withdrawal import withdraw as taken
+
+    wanted = Withdrawn(ids=frozenset(ids or ()), persons=frozenset(person or ()))
+    found = taken(settings, root.expanduser().resolve(), wanted)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from pipeline.console import print_withdrawn
+
+    print_withdrawn(found)
 
 
 @app.command(name="show-config")

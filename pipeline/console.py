@@ -101,6 +101,38 @@ def print_runs(records: list[dict[str, Any]], root: Path) -> None:
     out.print(table)
 
 
+def print_standings(found: list[Any], place: str) -> None:
+    """Prints a line a span of the ledger, each a `Standing`."""
+    out = RichConsole(highlight=False)
+    if not found:
+        out.print(f"Nothing was spent yet in {place}.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("span", "runs", "budget", "used", "ε", "ε for life", "runs dry"):
+        table.add_column(column, justify="left" if column in ("span", "runs dry") else "right")
+    for s in found:
+        budget = f"{s.budget:g}" + (f" in {s.days:g} days" if s.days else "")
+        dry = "closed" if s.closed else s.dry or ""
+        used = f"{100 * s.used:.0f} %"
+        table.add_row(escape(s.span), str(s.runs), budget, used, f"{s.spent:.2f}", f"{s.lifetime:.2f}", dry)
+    out.print(table)
+
+
+def print_withdrawn(found: dict[str, Any]) -> None:
+    """Prints what `withdraw` took out and what had it in."""
+    out = RichConsole(highlight=False)
+    for name in ("removed", "copies"):
+        for row in found[name]:
+            out.print(f"{row['records']} records from {escape(row['file'])}", soft_wrap=True)
+    if not found["removed"] and not found["copies"]:
+        out.print("No record fits: nothing was changed.")
+    for model in found["models"]:
+        epsilon = "no ε is promised" if model["epsilon"] is None else f"ε = {model['epsilon']:.2f}"
+        out.print(f"{model['kind']} {escape(model['served'] or model['uri'])} had them in, {epsilon}", soft_wrap=True)
+    for line in found["retrain"]:
+        out.print(f"Retrain: {line}.", soft_wrap=True)
+
+
 def _table(record: dict[str, Any], wide: bool) -> Table:
     """The parent and the variants, a row each; a narrow terminal gets the columns that decide."""
     table = Table(box=None, pad_edge=False, header_style="bold")

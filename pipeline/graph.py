@@ -19,7 +19,6 @@ from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
 from components.common.settings import to_json
-from components.dp_training.charged import Account
 from components.dp_training.component import DPTrainer
 from components.example_gen.component import DataChecker
 from components.example_gen.config import ROLES
@@ -31,6 +30,8 @@ from components.gates.push.component import Pusher
 from components.gates.push.lineage import WholeLineage
 from components.gates.push.served import ServedModels
 from components.gates.scoring.component import HoldoutScorer
+from components.privacy.account import Account
+from components.privacy.component import PrivacyAuditor
 from components.pruning.component import Pruner
 from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
@@ -47,7 +48,7 @@ class Places:
 
     artifacts: Path
     metadata: Path
-    ledger: Path
+    ledger: str
     journals: Path
     decisions: Path
     serving: Path
@@ -64,7 +65,8 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         range_config=_one_span(span) if "{SPAN}" in config.data.roles.train else None,
     )
     examples = example_gen.outputs["examples"]
-    statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role != "public"])
+    described = ("public",) if config.privacy.statistics == "public" else ("public", "train")
+    statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role not in described])
     schema = ImportSchemaGen(schema_file=config.data.schema)
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
     checker = DataChecker(
@@ -72,6 +74,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         schema=schema.outputs["schema"],
         anomalies=validator.outputs["anomalies"],
         config=data,
+        records_per_person=config.privacy.records_per_person,
     )
 
     trainer = DPTrainer(
@@ -137,11 +140,13 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
     verdicts = union([judge.outputs["verdict"] for judge in judges])
 
     selector = Selector(variants=variants, verdicts=verdicts, config=to_json(config.selection))
+    auditor = PrivacyAuditor(selection=selector.outputs["selection"], account=account)
     lineage = Resolver(strategy_class=WholeLineage, selection=selector.outputs["selection"]).with_id("Lineage")
     pusher = Pusher(
         selection=lineage.outputs["selection"],
         variants=variants,
         verdicts=verdicts,
+        audit=auditor.outputs["audit"],
         account=account,
         serving=str(places.serving),
     )
@@ -153,15 +158,20 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(places.metadata)),
-        components=[*nodes, *compression, *measuring, selector, lineage, pusher],
+        components=[*nodes, *compression, *measuring, selector, auditor, lineage, pusher],
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,
     )
 
 
 def _account(config: Config, places: Places) -> Account:
-    ledger, journals = str(places.ledger), str(places.journals)
-    return Account(policy=config.privacy, ledger=ledger, journals=journals, population=config.trainer.population)
+    return Account(
+        policy=config.privacy,
+        ledger=places.ledger,
+        journals=str(places.journals),
+        population=config.trainer.population,
+        metadata=str(places.metadata),
+    )
 
 
 def _recipe(

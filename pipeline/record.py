@@ -1,6 +1,7 @@
 """The run record: everything that the table, `--json` and the report page show, read from MLMD and the artifacts."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,23 @@ def outcome(database: Path, run_id: str) -> dict[str, Any]:
         "pushed": _pushed(lineage),
         "lineage": lineage.rows(),
     }
+
+
+def spent_over_time(ledger: str, data: dict[str, Any]) -> dict[str, Any] | None:
+    """What was charged to the span of a run: its name, its budget, and ε for life after each charge. None where nothing
+    was."""
+    from components.privacy.ledger import Ledger
+    from components.privacy.standing import history
+
+    if "://" not in ledger and not Path(ledger).exists():
+        return None
+    span = f"{data['name']}/span-{data['span']}"
+    book = Ledger(ledger).book()
+    if span not in book.spans:
+        return None
+    budget = book.budget_of(span)
+    found = [point for point in history(book.spans[span], budget.delta) if math.isfinite(point[1])]
+    return {"span": span, "budget": budget.epsilon, "history": found}
 
 
 def _variant(verdict: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
     places = Places(
         artifacts=root / "artifacts",
         metadata=_database(root),
-        ledger=root / "ledger.sqlite",
+        ledger=ledger_of(root),
         journals=root / "journals",
         decisions=root / "holdout.sqlite",
         serving=_serving(config, root),
@@ -165,7 +165,7 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
 
 def _fill(record: dict[str, Any], root: Path) -> None:
     """Adds what MLMD and the artifacts know of the run."""
-    from pipeline.record import outcome
+    from pipeline.record import outcome, spent_over_time
 
     if not _database(root).exists():
         return
@@ -175,6 +175,7 @@ def _fill(record: dict[str, Any], root: Path) -> None:
     record.update(found)
     if record["state"] == "pushed" and record["pushed"] is None:
         record.update(state="refused", exit_code=3)
+    record["ledger"] = spent_over_time(ledger_of(root), record["data"])
 
 
 def _fail(record: dict[str, Any], error: Exception) -> None:
@@ -185,6 +186,11 @@ def _fail(record: dict[str, Any], error: Exception) -> None:
 
 def _serving(config: Config, root: Path) -> Path:
     return root / "serving" / config.name
+
+
+def ledger_of(root: Path) -> str:
+    """Where a root's ledger is: a server, if LOCKGATE_LEDGER names one."""
+    return os.environ.get("LOCKGATE_LEDGER") or str(root / "ledger.sqlite")
 
 
 def _database(root: Path) -> Path:
@@ -228,6 +234,7 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
         },
         "max_drop": config.gates.max_drop,
         "privacy": None,
+        "ledger": None,
         "parent": None,
         "variants": [],
         "searches": [],

@@ -15,6 +15,12 @@ class PrivacyStatement(Artifact):
     TYPE_NAME = "PrivacyStatement"
 
 
+class PrivacyAudit(Artifact):
+    """What the walk through a selected variant's lineage found (`audit.json`): pushed only behind it."""
+
+    TYPE_NAME = "PrivacyAudit"
+
+
 class Variant(Artifact):
     """What a recipe made of the parent: `model.tflite` and what was measured on it (`variant.json`)."""
 

@@ -37,6 +37,12 @@ class BudgetError(LockgateError):
     exit_code = 3
 
 
+class LedgerError(LockgateError):
+    """The ledger is not what it was: nothing is spent until a person has decided."""
+
+    exit_code = 3
+
+
 class GateError(LockgateError):
     """A gate refuses: nothing was pushed."""
 

@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,23 +16,10 @@ from components.dp_training.config import TrainerConfig
 from components.dp_training.core import train_privately
 from components.dp_training.journal import Journal
 from components.dp_training.scratch import ScratchExamples
+from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
+from components.privacy.book import Charge
 from components.privacy.config import PrivacyConfig
-from components.privacy.ledger import Ledger
-
-
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """What private trainings on a span are charged to.
-
-    policy: what they may spend. ledger: path of its file. journals: folder of the journals. population: declared number
-    of private examples.
-    """
-
-    policy: PrivacyConfig
-    ledger: str
-    journals: str
-    population: int
 
 
 class ChargedTraining:
@@ -48,16 +34,18 @@ class ChargedTraining:
 
     Raises:
         BudgetError: the span's budget would be passed; nothing was reserved or read.
+        LedgerError: the ledger is not what it was.
     """
 
     def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
-        self._book, self._folder = Ledger(account.ledger), Path(account.journals, run)
+        self._book, self._folder = account.open(), Path(account.journals, run)
         self._policy, self.mechanism = account.policy, mechanism
-        self.charge = self._book.charge_of(span, run, mechanism)
-        if self.charge is None or not self._folder.exists():
+        charge = self._book.charge_of([span], run, mechanism)
+        if charge is None or not self._stands_at(charge):
             self._discard()  # before the charge: an old journal must not be found under a new one
-            self.charge, _ = self._book.reserve(span, run, mechanism, account.policy)
+            charge = self._book.reserve([span], run, mechanism, account.policy)
             self._folder.mkdir(parents=True, mode=0o700)
+        self.charge = charge.id
         self._journal = Journal(self._folder, save_seconds)
 
     @property
@@ -83,6 +71,14 @@ class ChargedTraining:
             raise
         self._book.settle(self.charge, self._journal.executed)
 
+    def _stands_at(self, charge: Charge) -> bool:
+        """Whether there is a journal, and it counts what was settled: an older copy of it would execute steps again."""
+        if not self._folder.exists():
+            return False
+        journal = Journal(self._folder, 0.0)
+        journal.close()
+        return journal.executed >= (charge.executed or 0)
+
     def _discard(self) -> None:
         """Removes the journal in one step, so that a kill leaves no part of it that counts fewer steps than were."""
         if self._folder.exists():
@@ -103,11 +99,11 @@ class ChargedTraining:
         return tell_step
 
 
-def mechanism_for(epsilon: float, delta: float, config: TrainerConfig) -> Mechanism:
-    """The mechanism of a training that costs at most `epsilon` at `delta` alone."""
-    probability, steps = config.sampling_probability, config.steps
-    noise = noise_multiplier_for(epsilon, delta, probability, steps)
-    return Mechanism(noise_multiplier=noise, sampling_probability=probability, steps=steps)
+def mechanism_for(epsilon: float, policy: PrivacyConfig, config: TrainerConfig) -> Mechanism:
+    """The mechanism of a training that costs at most `epsilon` at the policy's δ alone."""
+    probability, steps, group = config.sampling_probability, config.steps, policy.records_per_person
+    noise = noise_multiplier_for(epsilon, policy.delta, probability, steps, group=group)
+    return Mechanism(noise_multiplier=noise, sampling_probability=probability, steps=steps, group=group)
 
 
 def run_key(*parts: str) -> str:

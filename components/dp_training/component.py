@@ -12,15 +12,15 @@ from components.common.public_training import fit_public
 from components.common.settings import from_json, to_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.common.tuning import PublicTuning
-from components.dp_training.charged import Account, ChargedTraining, mechanism_for, run_key
+from components.dp_training.charged import ChargedTraining, mechanism_for, run_key
 from components.dp_training.config import TrainerConfig
 from components.dp_training.fixed import features_of, without_fixed_layers
 from components.dp_training.models import build, deployable
 from components.dp_training.scratch import scratch_folder
 from components.dp_training.tuning import fingerprint_of, span_of
 from components.example_gen.config import DataConfig
+from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
-from components.privacy.ledger import Ledger
 from components.privacy.statement import Statement
 from components.quantization.core import convert
 
@@ -43,9 +43,10 @@ def DPTrainer(
         from_json(Account, account),
     )
     policy, span = charged_to.policy, span_of(examples, data_config)
-    target = to_json(dataclasses.replace(policy, budget_epsilon=policy.epsilon))  # another budget makes no other model
+    plain = dataclasses.replace(policy, budget_epsilon=policy.epsilon, budget_days=None, statistics="public")
+    target = to_json(plain)  # another budget, or other statistics, make no other model
     run = run_key(config, data, target, fingerprint_of(examples))
-    mechanism = mechanism_for(policy.epsilon, policy.delta, trainer)
+    mechanism = mechanism_for(policy.epsilon, policy, trainer)
     training = ChargedTraining(charged_to, span, run, mechanism, trainer.checkpoint_seconds)
     network = build(trainer.model, data_config.image_shape, len(data_config.classes))
     if trainer.pretrain_epochs and not training.has_begun:
@@ -60,7 +61,7 @@ def DPTrainer(
     save_model(network, model.uri)
     save_serving(network, model.uri, data_config.image_shape)
     Path(model.uri, "model.tflite").write_bytes(convert(network, "float32"))
-    made = _statement(span, training, Ledger(charged_to.ledger), trainer, data_config, policy)
+    made = _statement(span, training, charged_to.open(), trainer, data_config, policy)
     for uri in (statement.uri, model.uri):
         made.save(uri)
 
@@ -79,4 +80,5 @@ def _statement(span, training, book, trainer, data, policy) -> Statement:
         public_source=data.public_source,
         pretrained=trainer.pretrain_epochs > 0,
         insecure=insecure,
+        statistics=policy.statistics,
     )

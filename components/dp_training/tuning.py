@@ -10,12 +10,12 @@ from components.common.examples import iterate_split, read_split
 from components.common.public_training import fit_public
 from components.common.settings import from_json, to_json
 from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
-from components.dp_training.charged import Account, ChargedTraining, mechanism_for, run_key
+from components.dp_training.charged import ChargedTraining, mechanism_for, run_key
 from components.dp_training.config import TrainerConfig
 from components.dp_training.scratch import scratch_folder
 from components.example_gen.config import DataConfig
+from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
-from components.privacy.ledger import Ledger
 from components.privacy.statement import Statement, Tuned, load_statement
 
 
@@ -87,7 +87,7 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         raise GateError(f"a model must be trained further on the span of its statement, {stated}. Received: {span}")
 
     def tune(model, held) -> None:
-        mechanism = mechanism_for(settings.epsilon, delta, trainer)
+        mechanism = mechanism_for(settings.epsilon, account.policy, trainer)
         training = ChargedTraining(account, span, run, mechanism, trainer.checkpoint_seconds)
         private = iterate_split(examples.uri, "train", data.image_shape)
         training.train(model, private, trainer, scratch, held)
@@ -96,7 +96,7 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         tuning.statement = dataclasses.replace(
             before,
             tuned=tuned,
-            epsilon=math.inf if before.insecure else Ledger(account.ledger).epsilon(span, delta),
+            epsilon=math.inf if before.insecure else account.open().epsilon(span, delta),
             run_epsilon=epsilon_of([before.mechanism, *(t.mechanism for t in tuned)], delta),
         )
 

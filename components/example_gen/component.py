@@ -12,6 +12,7 @@ from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.example_gen.config import PRIVATE, ROLES, DataConfig
 from components.example_gen.core import Record, known_labels, raise_if_refused, refused
+from components.example_gen.spans import check_owners
 
 
 @component
@@ -21,8 +22,10 @@ def DataChecker(
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     check: OutputArtifact[DataCheck],
     config: Parameter[str],
+    records_per_person: Parameter[int],
 ) -> None:
-    """Stops the run on anomalies of `public`, or on any record that does not decode, has another shape or label."""
+    """Stops the run on anomalies of `public`, on any record that does not decode, has another shape or label, and on a
+    private record that is in two spans, or of a person who has too many."""
     data = from_json(DataConfig, config)
     _raise_on_anomalies(anomalies.uri)
     labels = known_labels(Path(schema.uri, "schema.pbtxt"), len(data.classes))
@@ -33,6 +36,7 @@ def DataChecker(
         if role not in PRIVATE:  # how many private examples there are is private too: adjacency adds or removes one
             counts[role] = len(seen)
     raise_if_refused(problems)
+    check_owners(examples.uri, data, examples.get_int_custom_property("span") or 0, records_per_person)
     Path(check.uri, "check.json").write_text(json.dumps({"examples": counts}))
 
 

@@ -1,155 +1,297 @@
 """The ledger: what was spent on which span, kept outside any run.
 
 A run reserves before its first private read and settles after its last. A reservation that was never settled, because
-the run crashed, stays spent in full.
+the run crashed, stays spent in full. Whether a reservation fits is decided by a Rényi filter (see `filters`).
 """
 
+import dataclasses
 import datetime
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import getpass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import sqlalchemy as sa
 
-from components.common.errors import BudgetError, ServiceError
-from components.common.words import number
-from components.privacy.accounting import Mechanism, epsilon_of
+from components.common.errors import BudgetError, ConfigError, LedgerError
+from components.privacy import database
+from components.privacy.accounting import ORDERS, Mechanism
+from components.privacy.book import Book, Charge, Span
 from components.privacy.config import PrivacyConfig
-
-_metadata = sa.MetaData()
-_charges = sa.Table(
-    "charges",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("span", sa.String(255), nullable=False, index=True),
-    sa.Column("run", sa.String(64), nullable=False),
-    sa.Column("noise_multiplier", sa.Float(53), nullable=False),
-    sa.Column("sampling_probability", sa.Float(53), nullable=False),
-    sa.Column("steps", sa.Integer, nullable=False),
-    sa.Column("settled", sa.Boolean, nullable=False),
-    sa.Column("made", sa.String(32), nullable=False),
+from components.privacy.entries import (
+    DECIDE,
+    POLICY,
+    RESERVE,
+    SETTLE,
+    Entry,
+    Head,
+    damage,
+    digest,
+    sealed,
 )
+from components.privacy.filters import pinned_order
+from components.privacy.policy import Budget, Policy
+from components.privacy.refusal import refusal
 
 
-@dataclass(frozen=True, kw_only=True)
-class Charge:
-    """What a run spends on a span. settled: False while it is a reservation."""
+class Witness(Protocol):
+    """A place outside the database that remembers the newest head that was seen."""
 
-    id: int
-    span: str
-    run: str
-    mechanism: Mechanism
-    settled: bool
+    def head(self) -> Head: ...
+
+    def remember(self, head: Head) -> None: ...
 
 
 class Ledger:
-    """A sqlite database of charges, made with mode 0600.
+    """Entries in a database: read once in full, then as they come.
 
     Args:
-        path: of the file.
+        place: a sqlite file's path or a server's URL, see `Database`.
+        witness: what the entries must agree with; None asks nobody.
 
     Raises:
         ServiceError: by every method, if the database cannot be read or written.
+        LedgerError: by every method but `verify` and `decide`, if entries were changed, are missing or were reordered,
+            or the witness has seen one that is not there. Nothing is spent until a person has decided.
     """
 
-    def __init__(self, path: str | Path):
-        self._path = Path(path)
-        self._engine = sa.create_engine(sa.URL.create("sqlite", database=str(self._path)), poolclass=sa.NullPool)
-        sa.event.listen(self._engine, "connect", _no_implicit_begin)
-        sa.event.listen(self._engine, "begin", _lock_at_once)
-        with self._transaction() as connection:
-            _metadata.create_all(connection)
+    def __init__(self, place: str | Path, witness: Witness | None = None):
+        self._database, self._witness = database.Database(place), witness
+        self._book: Book | None = None
 
-    def reserve(self, span: str, run: str, mechanism: Mechanism, policy: PrivacyConfig) -> tuple[int, float]:
-        """Reserves a charge in one transaction.
+    def reserve(self, spans: Sequence[str], run: str, mechanism: Mechanism, policy: PrivacyConfig) -> Charge:
+        """Charges a run in full to every span that it reads, in one transaction.
 
-        Returns:
-            The charge's id, and the ε of everything that was ever reserved on the span, this charge included.
+        Args:
+            spans: the ledger's names of all that the run will read.
+            run: its name.
+            mechanism: what it will execute at most.
+            policy: what it was configured with; the budget in force counts too, whichever is less.
 
         Raises:
-            BudgetError: the span's budget would be passed; nothing was reserved.
+            BudgetError: a span's budget would be passed; nothing was reserved.
         """
-        with self._transaction() as connection:
-            spent = [c.mechanism for c in _read(connection, span)]
-            together = epsilon_of([*spent, mechanism], policy.delta)
-            if together > policy.budget_epsilon:
-                already = epsilon_of(spent, policy.delta)
-                raise BudgetError(
-                    f"the budget of span {span} must hold the run: ε {already:.3f} of {policy.budget_epsilon:g} is "
-                    f"spent and this run would make it {together:.3f} (δ = {number(policy.delta)}). Nothing private "
-                    "was read. Lower its epsilon, or raise privacy.budget_epsilon if its owner agrees"
-                )
-            values = dict(span=span, run=run, settled=False, made=_now(), **_columns(mechanism))
-            return connection.execute(_charges.insert().values(values)).inserted_primary_key[0], together
+        curve = mechanism.curve()  # before the transaction: nobody waits for it
+        with self._database.transaction() as connection:
+            book, full = self._read(connection), None
+            now, pins = _now(book), {}
+            for name in sorted(set(spans)):
+                span = book.spans.get(name) or pins.setdefault(name, _pinned(book, name, curve, policy))
+                full = full or _without_room(book, span, curve, policy, now)
+            if full is None:
+                body = {
+                    "run": run,
+                    "spans": sorted(set(spans)),
+                    "mechanism": dataclasses.asdict(mechanism),
+                    "pins": {name: _as_pin(span) for name, span in pins.items()},
+                }
+                like = book.like(mechanism, curve)
+                bytes_ = curve.tobytes() if like is None else b""
+                made = self._append(connection, book, RESERVE, {**body, "curve_of": like}, now, bytes_)
+        if full is not None:  # what would fit takes a while to find: nobody waits for that either
+            raise BudgetError(refusal(*full, mechanism))
+        self._add(made)
+        return book.charges[made.number]
 
-    def charge_of(self, span: str, run: str, mechanism: Mechanism) -> int | None:
-        """The id of a run's newest charge on a span if it covers the whole mechanism: one that was settled with fewer
-        steps, because the run failed, covers no others. Else None."""
-        mine = [c for c in self.charges(span) if c.run == run]
-        return mine[-1].id if mine and mine[-1].mechanism == mechanism else None
+    def charge_of(self, spans: Sequence[str], run: str, mechanism: Mechanism) -> Charge | None:
+        """A run's newest charge on these spans if it covers the whole mechanism: one that was settled with fewer steps,
+        because the run failed, covers no others. Else None."""
+        mine = [c for c in self.book().charges.values() if c.run == run and set(c.spans) == set(spans)]
+        return mine[-1] if mine and mine[-1].mechanism == mechanism else None
 
     def settle(self, charge: int, executed_steps: int) -> None:
-        """Closes a reservation with the number of steps that were executed, at most those reserved."""
-        with self._transaction() as connection:
-            steps = sa.func.min(_charges.c.steps, executed_steps)
-            open_charge = sa.and_(_charges.c.id == charge, _charges.c.settled.is_(False))
-            connection.execute(_charges.update().where(open_charge).values(settled=True, steps=steps))
+        """Closes a reservation with the number of steps that were executed; what was once reported is never less."""
+        made = None
+        with self._database.transaction() as connection:
+            book = self._read(connection)
+            known = book.charges.get(charge)
+            if known is None:
+                raise LedgerError(f"a charge must be in the ledger to be settled. Received: {charge}")
+            if known.executed is None or executed_steps > known.executed:
+                body = {"charge": charge, "executed": executed_steps}
+                made = self._append(connection, book, SETTLE, body, _now(book))
+        self._add(made)
+
+    def set_policy(self, policy: Policy, reason: str) -> None:
+        """Puts a policy in force, as an entry with who did it and why.
+
+        Raises:
+            BudgetError: the user of this process is no owner of the policy in force, or of this first one.
+            ConfigError: there is no reason.
+        """
+        by = _by(reason)
+        with self._database.transaction() as connection:
+            book = self._read(connection)
+            owners = (book.policy or policy).owners
+            if by not in owners:
+                raise BudgetError(f"a policy must be put in force by one of {', '.join(owners)}. Received: {by}")
+            body = {"policy": dataclasses.asdict(policy), "by": by, "reason": reason}
+            made = self._append(connection, book, POLICY, body, _now(book))
+        self._add(made)
+
+    def note(self, kind: str, body: dict[str, Any]) -> None:
+        """Appends an entry that changes no balance."""
+        with self._database.transaction() as connection:
+            book = self._read(connection)
+            made = self._append(connection, book, kind, body, _now(book))
+        self._add(made)
+
+    def book(self) -> Book:
+        """What all entries add up to now."""
+        with self._database.transaction() as connection:
+            return self._read(connection)
 
     def charges(self, span: str) -> list[Charge]:
         """All charges on a span, oldest first."""
-        with self._transaction() as connection:
-            return _read(connection, span)
+        return self.book().charges_on(span)
 
     def epsilon(self, span: str, delta: float) -> float:
-        """ε at `delta` of all that was spent or is reserved on a span."""
-        return epsilon_of([c.mechanism for c in self.charges(span)], delta)
+        """ε at `delta` of all that was ever spent or is reserved on a span."""
+        spans = self.book().spans
+        return spans[span].epsilon(delta) if span in spans else 0.0
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            self._path.touch(mode=0o600)
-            with self._engine.begin() as connection:
-                yield connection
-        except (OSError, sa.exc.SQLAlchemyError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise ServiceError(f"the ledger {self._path} must be readable and writable. Received: {reason}") from None
+    def verify(self) -> list[str]:
+        """What is wrong with the ledger, a sentence each; empty where nothing is."""
+        with self._database.transaction() as connection:
+            return self._wrong(database.read(connection))
+
+    def decide(self, kept: Sequence[str], reason: str) -> None:
+        """A person's decision about a damaged ledger: it goes on from what stands there.
+
+        Args:
+            kept: patterns of the names of spans for which that person vouches that all charges stand there; on all
+                others, those not heard of included, nothing is spent any more, and their ε is infinite.
+            reason: why.
+
+        Raises:
+            ConfigError: nothing is wrong and nothing was decided before, or there is no reason.
+        """
+        by = _by(reason)
+        with self._database.transaction() as connection:
+            rows = database.read(connection)
+            found, witnessed = self._wrong(rows), self._witness.head() if self._witness else Head()
+            if not found and not any(row.kind == DECIDE for row in rows):
+                raise ConfigError("a decision must be about a damaged ledger. Nothing is wrong with this one")
+            number = max(witnessed.number, *(row.number for row in rows), 0) + 1
+            body = {"by": by, "reason": reason, "found": found, "kept": list(kept), "witnessed": list(witnessed)}
+            made = sealed(digest(rows), number, DECIDE, _now(None).isoformat(), body)
+            database.append(connection, [made])
+        if self._witness:
+            self._witness.remember(made.head)
+
+    def export(self) -> list[Entry]:
+        """All entries."""
+        with self._database.transaction() as connection:
+            self._read(connection)
+            return database.read(connection)
+
+    def take_over(self, entries: Sequence[Entry]) -> None:
+        """Fills an empty ledger with another one's entries.
+
+        Raises:
+            ConfigError: this one has entries.
+            LedgerError: those are damaged, or the witness knows another ledger.
+        """
+        with self._database.transaction() as connection:
+            if database.read(connection):
+                raise ConfigError(f"an import must go into an empty ledger. Received: {self._database.place}")
+            _raise_if(self._wrong(entries))
+            database.append(connection, entries)
+        self._book = _added_up(entries)
+        self._add(None)
+
+    def close(self) -> None:
+        """Gives the database's connections back."""
+        self._database.close()
+
+    def _read(self, connection: sa.Connection) -> Book:
+        if self._book is not None:
+            at = self._book.head
+            new = database.read(connection, at.number + 1)  # what is bound to the head proves that it still stands
+            stands = bool(new) or not at.number or database.hash_of(connection, at.number) == at.hash
+            if stands and not damage(new, at) and not any(row.kind == DECIDE for row in new):
+                for row in new:
+                    self._book.add(row)
+                return self._book
+            self._book = None
+        rows = database.read(connection)
+        _raise_if(self._wrong(rows))
+        self._book = _added_up(rows)
+        return self._book
+
+    def _wrong(self, rows: Sequence[Entry]) -> list[str]:
+        found = damage(rows)
+        seen = self._witness.head() if self._witness else Head()
+        decided = [Head(*row.says()["witnessed"]) for row in rows if row.kind == DECIDE] if rows and not found else []
+        if seen.number and seen not in decided and not any(row.head == seen for row in rows):
+            there = next((row for row in rows if row.number == seen.number), None)
+            newest = rows[-1].number if rows else 0
+            how = "another one has its number" if there else f"the newest here is {newest}"
+            found.append(f"entry {seen.number}, which a run has seen, must be there: {how}")
+        return found
+
+    def _append(self, connection, book: Book, kind: str, body: dict, now: datetime.datetime, curve=b"") -> Entry:
+        made = sealed(book.head.hash, book.head.number + 1, kind, now.isoformat(), body, curve)
+        database.append(connection, [made])
+        return made
+
+    def _add(self, made: Entry | None) -> None:
+        """Takes in what was committed, and tells the witness."""
+        if made is not None:
+            self._book.add(made)
+        if self._witness:
+            self._witness.remember(self._book.head)
 
 
-def _no_implicit_begin(connection, _record) -> None:
-    connection.isolation_level = None
+def _added_up(rows: Sequence[Entry]) -> Book:
+    book = Book()
+    decided = max((i + 1 for i, row in enumerate(rows) if row.kind == DECIDE), default=0)
+    book.add_what_can_be_read(rows[:decided])
+    for row in rows[decided:]:
+        book.add(row)
+    return book
 
 
-def _lock_at_once(connection: sa.Connection) -> None:
-    """Takes sqlite's write lock before the balance is read, so that two runs cannot both see the old one."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _read(connection: sa.Connection, span: str) -> list[Charge]:
-    rows = connection.execute(_charges.select().where(_charges.c.span == span).order_by(_charges.c.id))
-    return [
-        Charge(
-            id=row.id,
-            span=row.span,
-            run=row.run,
-            settled=row.settled,
-            mechanism=Mechanism(
-                noise_multiplier=row.noise_multiplier,
-                sampling_probability=row.sampling_probability,
-                steps=row.steps,
-            ),
+def _raise_if(found: Iterable[str]) -> None:
+    found = list(found)
+    if found:
+        more = f", and {len(found) - 1} more" if found[1:] else ""
+        raise LedgerError(
+            f"the ledger must be whole: {found[0]}{more}. Nothing is spent until its owner has restored it, or has "
+            "said `lockgate ledger decide`"
         )
-        for row in rows
-    ]
 
 
-def _columns(mechanism: Mechanism) -> dict[str, float | int]:
-    return {
-        "noise_multiplier": mechanism.noise_multiplier,
-        "sampling_probability": mechanism.sampling_probability,
-        "steps": mechanism.steps,
-    }
+def _pinned(book: Book, name: str, curve: np.ndarray, policy: PrivacyConfig) -> Span:
+    """A span that is charged for the first time: its budget, and the order that holds the most runs like this one."""
+    budget = book.budget_of(name) or policy.budget(name)
+    order = pinned_order(budget.epsilon, budget.delta, curve)
+    return Span(name=name, order=order, pinned=dataclasses.replace(budget, spans=name), closed=book.is_closed(name))
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+def _as_pin(span: Span) -> dict[str, Any]:
+    return {"order": span.order, "budget": dataclasses.asdict(span.pinned)}
+
+
+def _without_room(
+    book: Book, span: Span, curve: np.ndarray, policy: PrivacyConfig, now: datetime.datetime
+) -> tuple[Span, Budget, float] | None:
+    """The span, the budget and what is left of its divergence, where the run does not fit; None where it does."""
+    for budget in (book.budget_of(span.name) or span.pinned, policy.budget(span.name)):
+        left = span.bound(budget) - span.spent(span.period_start(budget, now))
+        if not curve[ORDERS.index(span.order)] <= left:
+            return span, budget, left
+    return None
+
+
+def _now(book: Book | None) -> datetime.datetime:
+    """The time, never before that of an entry: a clock that was set back renews no budget twice."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return max(now, book.newest) if book and book.newest else now
+
+
+def _by(reason: str) -> str:
+    if not reason.strip():
+        raise ConfigError("`--reason` must say why. Received: nothing")
+    return getpass.getuser()

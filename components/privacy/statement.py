@@ -28,6 +28,7 @@ class Statement:
     nothing can be promised; run_epsilon: this run alone. span: the ledger's name of it. population, l2_norm_clip: as
     declared. public_source: where the public split came from. charge: id of the ledger's entry. insecure: whether
     sampling and noise came from a fixed seed. tuned: what compression stages did to the model on the private split.
+    statistics: as configured, see `PrivacyConfig`.
     """
 
     span: str
@@ -42,6 +43,7 @@ class Statement:
     pretrained: bool
     insecure: bool = False
     tuned: tuple[Tuned, ...] = ()
+    statistics: str = "public"
     adjacency: str = "add or remove one example"
     accountant: str = "RDP"
 
@@ -63,13 +65,17 @@ class Statement:
             )
         promise = (
             f"The model satisfies (ε = {self.epsilon:.3f}, δ = {number(self.delta)})-differential privacy for adding "
-            f"or removing one training example of {self.span}."
+            f"or removing {self._unit()} of {self.span}."
         )
         if self.epsilon == self.run_epsilon:
             return promise
         return (
             f"{promise} This run alone spent ε = {self.run_epsilon:.3f}; the rest was spent by other runs on the span."
         )
+
+    def _unit(self) -> str:
+        group = self.mechanism.group
+        return "one training example" if group == 1 else f"all training examples, at most {group}, of one person"
 
     def _mechanism(self) -> str:
         m = self.mechanism
@@ -103,9 +109,20 @@ class Statement:
         return (
             f"Not covered: the public split ({self.public_source}), the validation and holdout splits and every figure "
             "measured on them, the choice of hyper-parameters, the structural check that names records it refuses, the "
-            f"declared number of training examples ({number(self.population)}), and the rounding of noise to "
-            "floating-point numbers. If one person has several examples, the promise for that person is weaker."
+            f"declared number of training examples ({number(self.population)}), {self._statistics()}and the rounding "
+            f"of noise to floating-point numbers. {self._persons()}"
         )
+
+    def _statistics(self) -> str:
+        if self.statistics == "public":
+            return ""
+        return "the statistics and drift checks of the training examples (privacy.statistics = declared), "
+
+    def _persons(self) -> str:
+        group = self.mechanism.group
+        if group == 1:
+            return "If one person has several examples, the promise for that person is weaker."
+        return f"The promise is for a person with at most {group} examples, all of them together."
 
     def save(self, folder: str) -> None:
         """Writes `statement.json` and `statement.txt`."""

@@ -1,5 +1,6 @@
 """Charts as inline SVG, drawn by matplotlib in the colours of the page, whether it is light or dark."""
 
+import datetime
 import io
 from typing import Any
 
@@ -65,6 +66,35 @@ def tried_points(search: dict[str, Any]) -> Markup:
         return _svg(figure, f"Accuracy on validation over gzip size of what {search['recipe']} tried")
 
 
+def epsilon_over_time(spent: dict[str, Any] | None) -> Markup | None:
+    """ε for life of the run's span after each charge, a step a charge, with a dashed line at the budget. None where
+    nothing was charged.
+
+    Args:
+        spent: of `pipeline.record.spent_over_time`.
+    """
+    if not spent or not spent["history"]:
+        return None
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
+    times = [datetime.datetime.fromisoformat(made) for made, _ in spent["history"]]
+    epsilons = [epsilon for _, epsilon in spent["history"]]
+    with _drawing():
+        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.step(times, epsilons, where="post", color=_ACCENT, linewidth=1)
+        axes.scatter(times, epsilons, s=25, color=_ACCENT, zorder=3)
+        axes.axhline(spent["budget"], color=_BAD, linestyle=(0, (4, 3)), linewidth=1)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(f"ε of {spent['span']}", color=_DIM)
+        locator = AutoDateLocator()
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        _style(axes)
+        return _svg(figure, "ε over time of the span that the run read")
+
+
 def _places(models: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
     return [m["gzip_bytes"] / 1000 for m in models], [100 * m["accuracy"] for m in models]
 
@@ -85,6 +115,10 @@ def _frame(axes, role: str) -> None:
     axes.autoscale_view()
     axes.set_xlabel("gzip size of the .tflite, KB", color=_DIM)
     axes.set_ylabel(f"accuracy on {role}, %", color=_DIM)
+    _style(axes)
+
+
+def _style(axes) -> None:
     axes.tick_params(colors=_DIM)
     axes.grid(color=_LINE, linewidth=0.6)
     axes.set_axisbelow(True)

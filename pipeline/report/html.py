@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 
 from components.common.words import kilobytes, microseconds, number, points
-from pipeline.report.charts import accuracy_over_size, tried_points
+from pipeline.report.charts import accuracy_over_size, epsilon_over_time, tried_points
 
 
 def render(record: dict[str, Any]) -> str:
@@ -27,6 +27,7 @@ def render(record: dict[str, Any]) -> str:
         outcome=outcome(record),
         shown=shown or next(iter(record["variants"]), None),
         chart=accuracy_over_size(record["parent"], record["variants"], record["max_drop"]),
+        spending=epsilon_over_time(record.get("ledger")),
         searches=[(search, tried_points(search), _pareto(search)) for search in record["searches"]],
         settings=json.dumps(record["settings"], indent=2, ensure_ascii=False),
         trained=_trained_against_plain(record),

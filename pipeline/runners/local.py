@@ -74,7 +74,7 @@ def _run_node(ir, node, config, ended: Callable[[NodeResult], None]) -> None:
 def _launch(ir, node, config) -> int | None:
     """Runs one node of the compiled pipeline; returns its MLMD execution, None if its inputs were not found."""
     id, deployment = node.node_info.id, runner_utils.extract_local_deployment_config(ir)
-    if id == "Pusher":  # it is idempotent, and a cached push would not notice a serving folder that was lost
+    if id in ("PrivacyAuditor", "Pusher"):  # idempotent; a cached one would not notice a ledger or folder that was lost
         node.execution_options.caching_options.enable_cache = False
     launched = launcher.Launcher(
         pipeline_node=node,

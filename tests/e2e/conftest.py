@@ -4,12 +4,14 @@ import dataclasses
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from components.privacy.entries import RESERVE, Entry
+from components.privacy.ledger import Ledger
 
 PROJECT = Path(__file__).parents[2]
 SAMPLE = PROJECT / "data" / "fashion-mnist"
@@ -42,19 +44,21 @@ def run_tiny(root: Path, *settings: str) -> tuple[int, dict]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What a run that fails must leave as it was: the serving folder's files, and the ledger's rows."""
+    """What a run that fails must leave as it was: the serving folder's files, and the ledger's entries."""
 
     serving: dict[str, bytes]
-    charges: list[tuple]
+    entries: list[Entry]
+
+    @property
+    def charges(self) -> list[Entry]:
+        """The reservations."""
+        return [entry for entry in self.entries if entry.kind == RESERVE]
 
 
 def kept(root: Path) -> Kept:
     serving = {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.glob("serving/**/*")) if p.is_file()}
-    rows = []
-    if (root / "ledger.sqlite").exists():
-        with sqlite3.connect(root / "ledger.sqlite") as connection:
-            rows = connection.execute("SELECT * FROM charges ORDER BY id").fetchall()
-    return Kept(serving=serving, charges=rows)
+    place = root / "ledger.sqlite"
+    return Kept(serving=serving, entries=Ledger(place).export() if place.exists() else [])
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def test_a_killed_training_goes_on_under_the_charge_it_has(tmp_path):
     code, record = run_tiny(tmp_path)
     assert code == 0 and record["pushed"]
     (settled,) = kept(tmp_path).charges
-    assert settled[:6] == charge[:6]  # the same row: span, run, noise, sampling probability, steps
+    assert settled == charge and [entry.kind for entry in kept(tmp_path).entries] == ["reserve", "settle"]
     assert 0 < record["epsilon"] <= 3
     assert int.from_bytes(executed.read_bytes(), "little") == 12  # the tiny preset's steps, none of them twice
     assert unpublished(tmp_path) == []

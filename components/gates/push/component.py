@@ -4,15 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
-from components.common.artifacts import Selection, Variant, Verdict
+from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
 from components.common.errors import GateError
 from components.common.settings import from_json
 from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import Account
 from components.gates.push.blessing import blessed, require_same_served
 from components.gates.push.serving import push
-from components.privacy.ledger import Ledger
+from components.privacy.account import Account
 from components.privacy.statement import Statement, load_statement
 from components.shipped import unpack
 from components.shipped.packing import NAME, manifest, pack
@@ -22,6 +21,7 @@ from components.shipped.packing import NAME, manifest, pack
 def Pusher(
     variants: InputArtifact[list[Variant]],
     verdicts: InputArtifact[list[Verdict]],
+    audit: InputArtifact[PrivacyAudit],
     pushed: OutputArtifact[standard_artifacts.PushedModel],
     account: Parameter[str],
     serving: Parameter[str],
@@ -36,7 +36,7 @@ def Pusher(
         return
     content, verdict = blessed(selection, variants, verdicts)
     require_same_served(Path(serving), content, verdict, choice)
-    statement = _restated(load_statement(selection.uri), from_json(Account, account))
+    statement = _restated(load_statement(selection.uri), from_json(Account, account), audit.uri)
     statement.save(pushed.uri)
     Path(pushed.uri, "model.tflite").write_bytes(content)  # what later variants are measured against
     packed = pack(content)
@@ -55,11 +55,12 @@ def Pusher(
         pushed.set_string_custom_property(key, value)
 
 
-def _restated(statement: Statement, account: Account) -> Statement:
+def _restated(statement: Statement, account: Account, audit_uri: str) -> Statement:
     """The statement with the ε of everything that was charged to the span until now: the choice among variants depends
-    on all of them, those that were trained further included."""
-    now = max(statement.epsilon, Ledger(account.ledger).epsilon(statement.span, statement.delta))
-    allowed = account.policy.budget_epsilon
+    on all of them, those that were trained further included, and of every other span behind the model."""
+    audited = json.loads(Path(audit_uri, "audit.json").read_text())["epsilon"]
+    now = max(statement.epsilon, audited, account.open().epsilon(statement.span, statement.delta))
+    allowed = account.policy.pushable_epsilon
     if now > allowed:
         raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {statement.span}")
     return dataclasses.replace(statement, epsilon=now)

@@ -45,7 +45,7 @@ def privacy(measured: Measurement, policy: PrivacyConfig) -> Check:
     epsilon, delta = measured.epsilon, measured.delta
     if epsilon is None or delta is None or math.isnan(epsilon) or math.isnan(delta):
         return Check("privacy", FAIL, "no_statement", "There is no privacy statement: ε is unbounded.")
-    allowed, at = policy.budget_epsilon, policy.delta
+    allowed, at = policy.pushable_epsilon, policy.delta
     sentence = (
         f"The ε is {number(epsilon)} at δ = {number(delta)}; allowed are {number(allowed)} at δ = {number(at)} or less."
     )

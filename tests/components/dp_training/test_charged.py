@@ -1,6 +1,7 @@
 """A private training's way from its reservation to its settlement, wherever it is killed."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from components.common.errors import BudgetError, Interrupted, ModelError
 from components.common.examples import Split
 from components.common.legacy_keras import keras
 from components.common.progress import watching
-from components.dp_training.charged import Account, ChargedTraining, run_key
+from components.dp_training.charged import ChargedTraining, run_key
 from components.dp_training.config import TrainerConfig
+from components.privacy.account import Account
 from components.privacy.accounting import Mechanism
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
@@ -106,6 +108,18 @@ def test_a_charge_that_was_settled_short_covers_no_further_step(tmp_path, start,
     Ledger(account.ledger).settle(first.charge, 3)
     again = start()
     assert not again.has_begun and charges(account) == [(True, 3), (False, 4)]
+
+
+def test_an_older_copy_of_the_journal_is_not_gone_on_with_once_all_was_settled(tmp_path, start, account):
+    """Else the steps after it would be executed again under a charge that is used up."""
+    interrupted_at(2, start(), tmp_path)
+    (journal,) = Path(account.journals).iterdir()
+    shutil.copytree(journal, tmp_path / "older")
+    start().train(network(), private(), CONFIG, str(tmp_path))
+    shutil.rmtree(journal)
+    shutil.copytree(tmp_path / "older", journal)
+    assert not start().has_begun
+    assert charges(account) == [(True, 4), (False, 4)]
 
 
 @pytest.mark.parametrize("change", [{"noise_multiplier": 1.9}, {"sampling_probability": 0.3}, {"steps": 5}])

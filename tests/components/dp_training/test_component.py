@@ -15,10 +15,10 @@ from components.common.models import load_model
 from components.common.progress import watching
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
-from components.dp_training.charged import Account
 from components.dp_training.component import DPTrainer
 from components.dp_training.config import TrainerConfig
 from components.dp_training.randomness import PoissonSampler
+from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger

@@ -83,7 +83,7 @@ def check(artifact, execute, public, encode, example, write_split):
         for role in ROLES:
             write_split(inputs["examples"].uri, role, good + ([extra[role]] if role in extra else []))
         made = artifact(DataCheck, "check")
-        execute(DataChecker, inputs, {"check": made}, config=to_json(DATA))
+        execute(DataChecker, inputs, {"check": made}, config=to_json(DATA), records_per_person=1)
         return json.loads(Path(made.uri, "check.json").read_text())
 
     return run

@@ -1,32 +1,27 @@
-"""The ledger's edges: who may read it, two processes at once, and a database that cannot be used."""
+"""The ledger's edges: who may read its file, and a database that is away, full, or none."""
 
 import os
 import sqlite3
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from components.common.errors import BudgetError, ServiceError
-from components.privacy.accounting import Mechanism, epsilon_of
-from components.privacy.config import PrivacyConfig
+from components.common.errors import ConfigError, ServiceError
+from components.privacy.accounting import epsilon_of
 from components.privacy.ledger import Ledger
+from tests.components.privacy.conftest import DELTA, RUN, budget_for, policy
+from tests.conftest import skip_without
 
-RUN = Mechanism(noise_multiplier=2.0, sampling_probability=0.05, steps=200)
-
-
-def policy(budget: float) -> PrivacyConfig:
-    return PrivacyConfig(epsilon=1.0, delta=1e-5, budget_epsilon=budget)
+A = "a/span-1"
 
 
 def test_only_the_owner_may_read_it_whatever_the_umask(tmp_path):
     umask = os.umask(0)
     try:
-        ledger = Ledger(tmp_path / "ledger.sqlite")
-        ledger.reserve("a/span-1", "1", RUN, policy(10.0))
+        Ledger(tmp_path / "ledger.sqlite").reserve([A], "1", RUN, policy(10.0))
     finally:
         os.umask(umask)
     assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()} == {"ledger.sqlite": 0o600}
@@ -34,60 +29,9 @@ def test_only_the_owner_may_read_it_whatever_the_umask(tmp_path):
 
 def test_a_path_is_taken_literally(tmp_path):
     path = tmp_path / "led?ger%20#1.sqlite"
-    Ledger(path).reserve("a/span-1", "1", RUN, policy(10.0))
+    Ledger(path).reserve([A], "1", RUN, policy(10.0))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert len(Ledger(path).charges("a/span-1")) == 1
-
-
-def test_charges_outlive_the_object_that_made_them(tmp_path):
-    charge, _ = Ledger(tmp_path / "l").reserve("a/span-1", "run 9", RUN, policy(10.0))
-    Ledger(tmp_path / "l").settle(charge, 20)
-    (found,) = Ledger(tmp_path / "l").charges("a/span-1")
-    assert (found.id, found.run, found.settled, found.mechanism.steps) == (charge, "run 9", True, 20)
-
-
-RACER = """
-import sys
-from components.common.errors import BudgetError
-from components.privacy.accounting import Mechanism
-from components.privacy.config import PrivacyConfig
-from components.privacy.ledger import Ledger
-path, budget, run = sys.argv[1], float(sys.argv[2]), sys.argv[3]
-mechanism = Mechanism(noise_multiplier=2.0, sampling_probability=0.05, steps=200)
-ledger = Ledger(path)
-print("ready", flush=True)
-for line in sys.stdin:
-    try:
-        policy = PrivacyConfig(epsilon=1.0, delta=1e-5, budget_epsilon=budget)
-        ledger.reserve("a/" + line.strip(), run, mechanism, policy)
-        print("won", flush=True)
-    except BudgetError:
-        print("refused", flush=True)
-"""
-
-
-def test_of_two_processes_that_race_for_a_budget_that_fits_one_exactly_one_wins(tmp_path):
-    path, budget = tmp_path / "ledger.sqlite", 1.01 * epsilon_of([RUN], 1e-5)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(path), str(budget), name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
-        )
-        for name in ("first", "second")
-    ]  # fmt: skip
-    try:
-        assert [r.stdout.readline() for r in racers] == ["ready\n"] * 2
-        for span in range(8):
-            for racer in racers:
-                racer.stdin.write(f"span-{span}\n")
-                racer.stdin.flush()
-            assert sorted(r.stdout.readline() for r in racers) == ["refused\n", "won\n"]
-    finally:
-        for racer in racers:
-            racer.communicate(timeout=30)
-    assert [len(Ledger(path).charges(f"a/span-{span}")) for span in range(8)] == [1] * 8
+    assert len(Ledger(path).charges(A)) == 1
 
 
 def folder(tmp_path):
@@ -108,26 +52,81 @@ def garbage(tmp_path):
 def test_a_database_that_cannot_be_used_is_one_line(tmp_path, path):
     place = path(tmp_path)
     with pytest.raises(ServiceError, match="^the ledger .* must be readable and writable. Received: .") as caught:
-        Ledger(place).reserve("a/span-1", "1", RUN, policy(10.0))
+        Ledger(place).reserve([A], "1", RUN, policy(10.0))
     assert str(place) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["oracle://u@h/d", "://", "postgresql+asyncpg://u@h/d"])
+def test_a_url_of_another_database_is_refused(url):
+    with pytest.raises(ConfigError, match="a ledger must be a file or one of postgresql://, mysql://, mariadb://"):
+        Ledger(url)
+
+
+def test_a_password_in_a_url_is_refused_and_never_repeated():
+    with pytest.raises(ConfigError, match="must hold no password") as caught:
+        Ledger("postgresql://me:geheim@h/d")
+    assert "geheim" not in str(caught.value)
 
 
 def test_a_ledger_that_another_process_holds_too_long_is_one_line(tmp_path):
     ledger = Ledger(tmp_path / "l")
-    sa.event.listen(ledger._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 100"))
+    assert ledger.charges(A) == []
+    sa.event.listen(
+        ledger._database._engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 100")
+    )
     holder = sqlite3.connect(tmp_path / "l", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     try:
         with pytest.raises(ServiceError, match="locked"):
-            ledger.reserve("a/span-1", "1", RUN, policy(10.0))
+            ledger.reserve([A], "1", RUN, policy(10.0))
     finally:
         holder.close()
-    assert ledger.charges("a/span-1") == []
+    assert ledger.charges(A) == []
 
 
-def test_no_noise_is_never_within_a_budget(tmp_path):
-    ledger = Ledger(tmp_path / "l")
-    with pytest.raises(BudgetError):
-        bare = Mechanism(noise_multiplier=0.0, sampling_probability=0.05, steps=1)
-        ledger.reserve("a/span-1", "1", bare, policy(1e300))
-    assert ledger.charges("a/span-1") == []
+@pytest.fixture(params=["postgresql_server", "mariadb_server"])
+def server(request):
+    found = request.getfixturevalue(request.param)
+    yield found
+    if found.process is None:
+        found.start()
+
+
+def test_a_server_that_is_away_spends_nothing_and_gives_nothing_back(server):
+    """Away before the reservation, between it and the settlement, and at the settlement."""
+    url = server.fresh("away")
+    ledger = Ledger(url)
+    assert ledger.charges(A) == []
+    server.stop()
+    with pytest.raises(ServiceError, match="must be readable and writable"):
+        ledger.reserve([A], "1", RUN, policy(10.0))
+    server.start()
+    charge = ledger.reserve([A], "1", RUN, policy(budget_for(1)))
+    server.stop()
+    server.start()
+    assert ledger.epsilon(A, DELTA) == epsilon_of([RUN], DELTA)
+    server.stop()
+    with pytest.raises(ServiceError):
+        ledger.settle(charge.id, 100)
+    server.start()
+    assert [c.settled for c in ledger.charges(A)] == [False]
+    assert Ledger(url).charge_of([A], "1", RUN).id == charge.id
+    ledger.settle(charge.id, 100)
+    assert [(c.settled, c.mechanism.steps) for c in Ledger(url).charges(A)] == [(True, 100)]
+    assert Ledger(url).verify() == []
+
+
+def test_a_full_disk_refuses_and_what_was_reserved_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(tmp_path / "disk")]
+    if subprocess.run(mount, capture_output=True).returncode:
+        skip_without("a small disk of its own, which only root may mount")
+    try:
+        ledger, reserved = Ledger(tmp_path / "disk" / "l"), 0
+        with pytest.raises(ServiceError, match="full"):
+            for reserved in range(1000):
+                ledger.reserve([f"a/span-{reserved}"], "1", RUN, policy(10.0))
+        assert reserved > 10 and len(ledger.book().charges) == len(Ledger(tmp_path / "disk" / "l").book().charges)
+        assert len(ledger.book().charges) == reserved and ledger.verify() == []
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)

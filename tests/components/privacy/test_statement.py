@@ -40,6 +40,14 @@ def test_the_words_say_what_came_before():
     assert "This run alone spent ε = 1.500" in dataclasses.replace(MADE, run_epsilon=1.5).in_words()
 
 
+def test_the_words_say_whose_examples_and_what_was_declared():
+    assert "If one person has several examples" in MADE.in_words() and "drift checks" not in MADE.in_words()
+    person = dataclasses.replace(MADE.mechanism, group=3)
+    words = dataclasses.replace(MADE, mechanism=person, statistics="declared").in_words()
+    assert "adding or removing all training examples, at most 3, of one person of fashion/span-4" in words
+    assert "(privacy.statistics = declared)" in words and "validation and holdout" in words
+
+
 @pytest.mark.parametrize(("delta", "warned"), [(1e-5, False), (1 / 18000, False), (1e-4, True)])
 def test_a_delta_above_one_over_the_population_is_warned_of(delta, warned):
     assert ("Warning: δ" in dataclasses.replace(MADE, delta=delta).in_words()) is warned

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from components.common.artifacts import Selection, Variant, Verdict
+from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
 from components.common.errors import GateError
 from components.common.legacy_keras import keras
 from components.common.settings import to_json
 from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import standard_artifacts
-from components.dp_training.charged import Account
 from components.gates.push.component import Pusher
 from components.gates.push.serving import push, roll_back, served
+from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
@@ -40,7 +40,7 @@ STATEMENT = dataclasses.replace(
 def ledger(tmp_path) -> Ledger:
     """A ledger that holds the charge of the model's own training."""
     made = Ledger(tmp_path / "ledger.sqlite")
-    made.reserve("d/span-1", "its own", MECHANISM, POLICY)
+    made.reserve(["d/span-1"], "its own", MECHANISM, POLICY)
     return made
 
 
@@ -57,6 +57,7 @@ def run(artifact, execute, tmp_path, ledger):
         blessing=VERDICT,
         ids=(7, 8),
         whole=True,
+        audited=0.0,
     ):
         selection, made, judged = (
             artifact(k, n) for k, n in ((Selection, "selection"), (Variant, "v"), (Verdict, "j"))
@@ -78,7 +79,9 @@ def run(artifact, execute, tmp_path, ledger):
         policy, book = dataclasses.replace(POLICY, budget_epsilon=budget), str(tmp_path / "ledger.sqlite")
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
         parameters = {"account": account, "serving": str(tmp_path / "serving")}
-        inputs = {"selection": [selection] if whole else [], "variants": [made], "verdicts": [judged]}
+        audit = artifact(PrivacyAudit, "audit")
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": audited}))
+        inputs = {"selection": [selection] if whole else [], "variants": [made], "verdicts": [judged], "audit": audit}
         execute(Pusher, inputs, {"pushed": output}, **parameters)
         return output
 
@@ -197,11 +200,11 @@ def test_a_second_push_of_the_same_model_stays_at_its_version(run, tmp_path):
 def test_what_others_spent_on_the_span_until_the_push_counts_and_what_they_spent_elsewhere_does_not(run, ledger):
     """A variant that lost the selection was trained on the same images, and the choice tells something of it."""
     for span in ("d/span-1", "d/span-2"):
-        ledger.reserve(span, "another variant's", MECHANISM, POLICY)
+        ledger.reserve([span], "another variant's", MECHANISM, POLICY)
     output = run()
-    both = epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
+    both = ledger.epsilon("d/span-1", POLICY.delta)
     said = load_statement(output.uri)
-    assert (said.epsilon, said.run_epsilon) == (both, SPENT) and both > SPENT
+    assert (said.epsilon, said.run_epsilon) == (both, SPENT) and both > epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
     path = Path(output.get_string_custom_property("path"))
     assert json.loads(path.with_name("manifest.json").read_text())["epsilon"] == both
     assert f"ε = {both:.3f}" in path.with_name("statement.txt").read_text()
@@ -209,15 +212,24 @@ def test_what_others_spent_on_the_span_until_the_push_counts_and_what_they_spent
 
 def test_the_same_model_with_another_epsilon_is_served_with_it(run, ledger, tmp_path):
     run()
-    ledger.reserve("d/span-1", "later", MECHANISM, POLICY)
+    ledger.reserve(["d/span-1"], "later", MECHANISM, POLICY)
     assert run().get_int_custom_property("version") == 2
     manifest = served(tmp_path / "serving")[1].with_name("manifest.json")
-    assert json.loads(manifest.read_text())["epsilon"] == epsilon_of([MECHANISM, MECHANISM], POLICY.delta)
+    assert json.loads(manifest.read_text())["epsilon"] == ledger.epsilon("d/span-1", POLICY.delta)
 
 
 def test_a_ledger_that_lost_charges_makes_no_epsilon_smaller(run):
     stated = dataclasses.replace(STATEMENT, epsilon=5.0)
     assert load_statement(run(statement=stated).uri).epsilon == 5.0
+
+
+@pytest.mark.parametrize(("audited", "allowed"), [(3.5, True), (math.inf, False)])
+def test_what_the_audit_found_behind_the_model_counts(run, audited, allowed):
+    if not allowed:
+        with pytest.raises(GateError, match="Received: inf"):
+            run(audited=audited)
+        return
+    assert load_statement(run(audited=audited).uri).epsilon == audited
 
 
 @pytest.mark.parametrize("epsilon", [SPENT, 3.0, math.inf])

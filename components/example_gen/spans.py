@@ -1,0 +1,63 @@
+"""Whose a private record is, and that it is in one span: what the ledger's sums rest on."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from components.common.errors import DataError
+from components.common.examples import readable
+from components.example_gen.config import PRIVATE, DataConfig
+
+_KEYS = {key: tf.io.FixedLenFeature([], tf.string, default_value="") for key in ("id", "person")}
+_SHOWN = 5
+
+
+def check_owners(examples_uri: str, data: DataConfig, span: int, records_per_person: int) -> None:
+    """Checks the private records of a span by their features `id` and `person`; a record without either passes.
+
+    Args:
+        examples_uri: of the span's Examples artifact. data: where the other spans are. span: its number.
+        records_per_person: the most that one person may have.
+
+    Raises:
+        DataError: an id is there twice or in another span too, or a person has too many records. It names the first
+            few ids, and no person.
+    """
+    for role in PRIVATE:
+        folder = os.path.join(glob.escape(examples_uri), f"Split-{role}", "*")
+        own = list(_keys(role, sorted(glob.glob(folder)), "GZIP"))
+        ids = Counter(id for id, _ in own if id)
+        _raise_if([id for id, count in ids.items() if count > 1], "be in a span once")
+        _raise_if([id for id in _elsewhere(data, role, span) if id in ids], "be in one span")
+        most = max(Counter(person for _, person in own if person).values(), default=0)
+        if most > records_per_person:
+            must = f"have at most privacy.records_per_person = {records_per_person} records"
+            raise DataError(f"a person must {must}, or ε does not hold for them. Received: {most} of one person")
+
+
+def _elsewhere(data: DataConfig, role: str, span: int) -> Iterator[bytes]:
+    """The ids of a role's records in all other spans."""
+    pattern = getattr(data.roles, role)
+    if "{SPAN}" not in pattern:
+        return
+    root = Path(data.root)
+    own = set(root.glob(pattern.replace("{SPAN}", str(span))))
+    others = sorted(str(file) for file in set(root.glob(pattern.replace("{SPAN}", "*"))) - own if file.is_file())
+    yield from (id for id, _ in _keys(role, others, "") if id)
+
+
+def _keys(role: str, files: Iterable[str], compression: str) -> Iterator[tuple[bytes, bytes]]:
+    dataset = tf.data.TFRecordDataset(list(files), compression).batch(1024)
+    with readable(role):
+        for batch in dataset.map(lambda rows: tf.io.parse_example(rows, _KEYS)).as_numpy_iterator():
+            yield from zip(batch["id"], batch["person"], strict=True)
+
+
+def _raise_if(ids: list[bytes], must: str) -> None:
+    if ids:
+        shown = ", ".join(id.decode(errors="replace") for id in sorted(set(ids))[:_SHOWN])
+        raise DataError(f"a private record must {must}, or its ε is not the ledger's. Received: {shown}")

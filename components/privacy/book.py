@@ -1,0 +1,185 @@
+"""The book: what the entries add up to. One divergence curve a span, charges, the policy in force."""
+
+import datetime
+import fnmatch
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from components.common.settings import from_mapping
+from components.privacy import filters
+from components.privacy.accounting import ORDERS, Mechanism, epsilon_of
+from components.privacy.entries import DECIDE, POLICY, RESERVE, SETTLE, Entry, Head
+from components.privacy.policy import Budget, Policy
+
+
+@dataclass(kw_only=True)
+class Charge:
+    """What a run spends on each of its spans. id: number of its reservation's entry. executed: steps, None while it is
+    a reservation, which counts in full; never fewer than were ever reported. curve: of the whole reservation."""
+
+    id: int
+    run: str
+    spans: tuple[str, ...]
+    reserved: Mechanism
+    curve: np.ndarray
+    made: datetime.datetime
+    executed: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether its run has said what it executed."""
+        return self.executed is not None
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What counts: the reservation until it is settled, then what was executed."""
+        return self.reserved if self.executed is None else self.reserved.first(self.executed)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """The part of the curve that counts; divergence is linear in the steps."""
+        return self.curve if self.executed in (None, self.reserved.steps) else self.mechanism.curve()
+
+
+@dataclass(kw_only=True)
+class Span:
+    """All that was spent on the records that arrived together.
+
+    order: at which the filter sums, pinned with the budget before the first charge. pinned: that budget. closed:
+    whether nobody knows any more what was spent on it: its ε is then infinite.
+    """
+
+    name: str
+    order: float
+    pinned: Budget
+    closed: bool
+    charges: list[Charge] = field(default_factory=list)
+    curve: np.ndarray = field(default_factory=lambda: np.zeros(len(ORDERS)))
+
+    def spent(self, since: datetime.datetime | None = None) -> float:
+        """Divergence at the pinned order of what was charged, all of it or only since then."""
+        if self.closed:
+            return math.inf
+        at = ORDERS.index(self.order)
+        if since is None:
+            return float(self.curve[at])
+        return float(sum(c.counted[at] for c in self.charges if c.made >= since))
+
+    def bound(self, budget: Budget) -> float:
+        """What the divergence at the pinned order may come to under a budget."""
+        raised = budget.epsilon > self.pinned.epsilon or budget.delta > self.pinned.delta
+        return filters.bound(budget.epsilon, budget.delta, self.order, raised)
+
+    def period_start(self, budget: Budget, now: datetime.datetime) -> datetime.datetime | None:
+        """When the budget was last renewed, counted from the first charge; None if it never is."""
+        if budget.days is None or not self.charges:
+            return None
+        period, first = datetime.timedelta(days=budget.days), self.charges[0].made
+        return first + (now - first) // period * period
+
+    def epsilon(self, delta: float, since: datetime.datetime | None = None) -> float:
+        """ε at `delta` of all that was ever charged to the span, or only since a time.
+
+        One charge is a mechanism that was fixed beforehand, for which the best order may be taken. Several are what
+        `filters` says: their sum at the pinned order, and, while it is within the pinned budget's bound, that budget.
+        """
+        if self.closed:
+            return math.inf
+        spent, first = self.spent(since), self.pinned
+        epsilon = filters.running_epsilon(spent, self.order, delta)
+        counted = [c for c in self.charges if c.mechanism.steps and (since is None or c.made >= since)]
+        if len(counted) <= 1:
+            alone = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in counted]
+            return min(epsilon, epsilon_of(alone, delta))
+        return min(epsilon, first.epsilon) if delta >= first.delta and spent <= self.bound(first) else epsilon
+
+
+@dataclass(kw_only=True)
+class Book:
+    """The sum of all entries up to `head`. newest: the latest time in any entry. kept: patterns of the spans that a
+    person's last decision vouched for; None where there was none."""
+
+    head: Head = field(default_factory=Head)
+    newest: datetime.datetime | None = None
+    policy: Policy | None = None
+    kept: tuple[str, ...] | None = None
+    spans: dict[str, Span] = field(default_factory=dict)
+    charges: dict[int, Charge] = field(default_factory=dict)
+    _curves: dict[Mechanism, Charge] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Takes one more entry in."""
+        said = entry.says()
+        if entry.kind == RESERVE:
+            self._reserve(entry, said)
+        elif entry.kind == SETTLE:
+            self._settle(self.charges[said["charge"]], said["executed"])
+        elif entry.kind == POLICY:
+            self.policy = from_mapping(Policy, said["policy"], "policy")
+        elif entry.kind == DECIDE:
+            self.kept = tuple(said["kept"])
+            for span in self.spans.values():
+                span.closed = self.is_closed(span.name)
+        made = datetime.datetime.fromisoformat(entry.made)
+        self.head, self.newest = entry.head, max(self.newest or made, made)
+
+    def add_what_can_be_read(self, entries: Iterable[Entry]) -> None:
+        """Takes in entries that a decision covers; those that are too damaged to add up are left out."""
+        for entry in entries:
+            try:
+                self.add(entry)
+            except (KeyError, TypeError, ValueError, ArithmeticError):
+                self.head = entry.head
+
+    def budget_of(self, span: str) -> Budget | None:
+        """The budget in force: of the policy, else the one that the first charge came with; None for a span that
+        neither knows."""
+        named = (
+            next((b for b in self.policy.budgets if fnmatch.fnmatchcase(span, b.spans)), None) if self.policy else None
+        )
+        return named or (self.spans[span].pinned if span in self.spans else None)
+
+    def is_closed(self, span: str) -> bool:
+        """Whether the last decision, if there was one, did not vouch for the span."""
+        return self.kept is not None and not any(fnmatch.fnmatchcase(span, pattern) for pattern in self.kept)
+
+    def like(self, mechanism: Mechanism, curve: np.ndarray) -> int | None:
+        """The charge whose entry has this very curve, so that another one need not hold it; None if there is none."""
+        known = self._curves.get(mechanism)
+        return known.id if known and np.array_equal(known.curve, curve) else None
+
+    def charges_on(self, span: str) -> list[Charge]:
+        """All charges on a span, oldest first."""
+        return self.spans[span].charges if span in self.spans else []
+
+    def _reserve(self, entry: Entry, said: dict[str, Any]) -> None:
+        charge = Charge(
+            id=entry.number,
+            run=said["run"],
+            spans=tuple(said["spans"]),
+            reserved=Mechanism(**said["mechanism"]),
+            curve=np.frombuffer(entry.curve) if entry.curve else self.charges[said["curve_of"]].curve,
+            made=datetime.datetime.fromisoformat(entry.made),
+        )
+        for name, pin in said["pins"].items():
+            pinned, closed = Budget(**pin["budget"]), self.is_closed(name)
+            self.spans[name] = Span(name=name, order=pin["order"], pinned=pinned, closed=closed)
+        self.charges[charge.id] = charge
+        if entry.curve:
+            self._curves[charge.reserved] = charge
+        for name in charge.spans:
+            span = self.spans[name]
+            span.charges.append(charge)
+            span.curve = span.curve + charge.curve
+
+    def _settle(self, charge: Charge, executed: int) -> None:
+        charge.executed = max(executed, charge.executed or 0)
+        if charge.executed == charge.reserved.steps:
+            return
+        for name in charge.spans:
+            span = self.spans[name]
+            span.curve = sum((c.counted for c in span.charges), np.zeros(len(ORDERS)))

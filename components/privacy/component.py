@@ -1,0 +1,43 @@
+"""TFX glue of the audit: no model reaches the Pusher whose lineage holds a private read that nobody was charged for."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+from components.common.artifacts import PrivacyAudit, Selection
+from components.common.errors import GateError
+from components.common.settings import from_json
+from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component
+from components.privacy.account import Account
+from components.privacy.lineage import ancestry
+from components.privacy.taint import EXEMPT_ROLES, taint_of
+
+
+@component
+def PrivacyAuditor(
+    selection: InputArtifact[Selection],
+    audit: OutputArtifact[PrivacyAudit],
+    account: Parameter[str],
+) -> None:
+    """Walks from the selected variant to its sources; refuses it if an execution read private splits uncharged.
+
+    Raises:
+        GateError: ε is infinite; the executions that make it so are named.
+        LedgerError: the ledger is not what it was.
+    """
+    charged_to = from_json(Account, account)
+    book = charged_to.open().book()
+    behind = ancestry(charged_to.metadata, [selection.id])
+    taint = taint_of(behind.executions, behind.orphans, book, charged_to.policy.statistics)
+    spans = sorted({name for ids in taint.charges.values() for id in ids for name in book.charges[id].spans})
+    epsilons = {name: book.spans[name].epsilon(charged_to.policy.delta) for name in spans}
+    epsilon = math.inf if taint.unaccounted else max(epsilons.values(), default=0.0)
+    found = {"epsilon": epsilon, "spans": epsilons, "exempt_roles": EXEMPT_ROLES, **dataclasses.asdict(taint)}
+    Path(audit.uri, "audit.json").write_text(json.dumps(found, indent=2))
+    if taint.unaccounted:
+        more = f", and {len(taint.unaccounted) - 1} more" if taint.unaccounted[1:] else ""
+        raise GateError(
+            "a pushed model's lineage must hold no private read that the ledger has no entry for, or ε is infinite. "
+            f"Received: {taint.unaccounted[0]}{more}"
+        )

@@ -1,0 +1,178 @@
+"""The ledger's database: sqlite, PostgreSQL, MySQL or MariaDB; one transaction at a time writes."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from components.common.errors import ConfigError, ServiceError
+from components.privacy.entries import Entry
+
+PASSWORD = "LOCKGATE_LEDGER_PASSWORD"
+SCHEMA = "0002"  # the newest of migrations/versions
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+_WAIT_SECONDS = 60
+
+metadata = sa.MetaData()
+_binary = sa.LargeBinary(2**16 - 1)
+entries = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("made", sa.String(40), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("curve", _binary, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)
+lock = sa.Table("ledger_lock", metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False))
+_READ = sa.select(entries).where(entries.c.number >= sa.bindparam("first")).order_by(entries.c.number)
+_HASH = sa.select(entries.c.hash).where(entries.c.number == sa.bindparam("number"))
+_APPEND = entries.insert()
+_READ_LOCKED = (
+    sa.select(entries)
+    .select_from(lock.outerjoin(entries, entries.c.number >= sa.bindparam("first")))
+    .order_by(entries.c.number)
+    .with_for_update()
+)
+_LOCK = sa.select(lock.c.id).with_for_update()
+_VERSION = sa.text("SELECT version_num FROM alembic_version")
+
+
+class Database:
+    """Where the entries are.
+
+    Args:
+        place: path of a sqlite file, made with mode 0600, or a URL `postgresql://user@host/name`, `mysql://…`,
+            `mariadb://…` without a password, which comes from the environment's LOCKGATE_LEDGER_PASSWORD.
+
+    Raises:
+        ConfigError: the URL is none, or holds a password.
+        ServiceError: by every method, if the database cannot be used.
+    """
+
+    def __init__(self, place: str | Path):
+        self.place, self._ready = str(place), False
+        self._is_file = "://" not in self.place
+        self._engine = _sqlite(self.place) if self._is_file else _server(self.place)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the ledger alone from its `read` on, with which it begins: what it reads stays true
+        until it commits. The lock goes with the connection, however its process ends."""
+        try:
+            self._prepare()
+            with self._engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(_LOCK)
+                yield connection
+        except (OSError, sa.exc.SQLAlchemyError) as error:
+            reason = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise ServiceError(f"the ledger {self.place} must be readable and writable. Received: {reason}") from None
+
+    def close(self) -> None:
+        """Gives its connections back."""
+        self._engine.dispose()
+
+    def _prepare(self) -> None:
+        """Brings the schema up to date, once; of several processes one does it."""
+        if self._ready:
+            return
+        if self._is_file:
+            Path(self.place).touch(mode=0o600)
+        with self._engine.connect() as connection:
+            if not _is_current(connection):
+                from components.privacy.migrations import upgrade
+
+                with _alone(connection):
+                    if not _is_current(connection):
+                        upgrade(connection)
+                    connection.commit()
+        self._ready = True
+
+
+def read(connection: sa.Connection, first: int = 0) -> list[Entry]:
+    """The entries from a number on, in order.
+
+    MySQL and MariaDB take the lock here, with one statement and so one round trip: a locking read sees what is
+    committed when it gets to a row, and the outer join gets to the lock's row first. PostgreSQL's would see the entries
+    as they were before it waited.
+    """
+    statement = _READ_LOCKED if connection.dialect.name in ("mysql", "mariadb") else _READ
+    found = connection.execute(statement, {"first": first})
+    return [Entry._make(row) for row in found if row[0] is not None]
+
+
+def hash_of(connection: sa.Connection, number: int) -> str | None:
+    """The hash of one entry, None if it is not there."""
+    return connection.execute(_HASH, {"number": number}).scalar()
+
+
+def append(connection: sa.Connection, new: Iterable[Entry]) -> None:
+    """Writes entries."""
+    connection.execute(_APPEND, [entry._asdict() for entry in new])
+
+
+def _sqlite(path: str) -> sa.Engine:
+    url = sa.URL.create("sqlite", database=path)
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": _WAIT_SECONDS})
+    sa.event.listen(engine, "connect", _no_implicit_begin)
+    sa.event.listen(engine, "begin", _lock_at_once)
+    return engine
+
+
+def _server(place: str) -> sa.Engine:
+    try:
+        url = sa.make_url(place)
+    except sa.exc.ArgumentError:
+        url = None
+    if url is None or url.drivername not in _DRIVERS:
+        known = ", ".join(f"{name}://" for name in _DRIVERS)
+        raise ConfigError(f"a ledger must be a file or one of {known}. Received: {place.split('://')[0]}://…")
+    if url.password is not None:
+        raise ConfigError(f"a ledger's URL must hold no password, the lineage keeps it. Give it in {PASSWORD}")
+    waits = (
+        {"options": f"-c lock_timeout={_WAIT_SECONDS}s -c idle_in_transaction_session_timeout={_WAIT_SECONDS}s"}
+        if url.drivername == "postgresql"
+        else {"init_command": f"SET SESSION innodb_lock_wait_timeout={_WAIT_SECONDS}"}
+    )
+    return sa.create_engine(
+        url.set(drivername=_DRIVERS[url.drivername], password=os.environ.get(PASSWORD)),
+        isolation_level="READ COMMITTED",
+        pool_size=1,
+        pool_pre_ping=True,
+        connect_args={**waits, "connect_timeout": 10},
+    )
+
+
+def _no_implicit_begin(connection, _record) -> None:
+    connection.isolation_level = None
+
+
+def _lock_at_once(connection: sa.Connection) -> None:
+    """Takes sqlite's write lock before the balance is read, so that two runs cannot both see the old one."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.execute(_VERSION).scalars().all() == [SCHEMA]
+
+
+@contextmanager
+def _alone(connection: sa.Connection) -> Iterator[None]:
+    """Keeps other processes from changing the schema meanwhile; sqlite's transaction does so by itself."""
+    name = connection.dialect.name
+    if name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('lockgate ledger'))"))
+    if name not in ("mysql", "mariadb"):
+        yield
+        return
+    connection.execute(sa.text("SELECT GET_LOCK('lockgate ledger', 60)"))
+    try:
+        yield
+    finally:
+        connection.execute(sa.text("SELECT RELEASE_LOCK('lockgate ledger')"))

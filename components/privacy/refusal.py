@@ -1,0 +1,55 @@
+"""What a run that does not fit is told: the span, what is left of its budget, and the ε that would fit."""
+
+import math
+
+from components.common.words import number
+from components.privacy.accounting import Mechanism, epsilon_of
+from components.privacy.book import Span
+from components.privacy.policy import Budget
+
+_NOISE_RANGE = (0.2, 1000.0)
+
+
+def refusal(span: Span, budget: Budget, left: float, mechanism: Mechanism) -> str:
+    """The sentence.
+
+    Args:
+        span: whose budget does not hold the run. budget: that budget. left: divergence at the span's order that it
+            still holds, in force at this moment. mechanism: what the run would have executed.
+    """
+    if span.closed:
+        return (
+            f"the budget of span {span.name} must hold the run: it is closed, because entries of the ledger were lost "
+            "and nobody vouched for its charges. Nothing private was read"
+        )
+    whole = span.bound(budget)
+    used = f"{100 * (1 - left / whole):.0f} % used" if whole > 0 else "too small for any run"
+    wanted = epsilon_of([mechanism], budget.delta)
+    would = fitting_epsilon(mechanism, span.order, left, budget.delta)
+    fits = f"a run of ε {would:.3f} would fit" if would else "no run of this shape would fit"
+    period = f" of these {budget.days:g} days" if budget.days else ""
+    return (
+        f"the budget of span {span.name} must hold the run: ε {budget.epsilon:g} at δ = {number(budget.delta)}{period} "
+        f"is {used}, {max(0.0, left):.3f} of {max(0.0, whole):.3f} at order {span.order:g} is left, and this run of "
+        f"ε {wanted:.3f} takes {float(mechanism.curve((span.order,))[0]):.3f}; {fits}. Nothing private was read"
+    )
+
+
+def fitting_epsilon(mechanism: Mechanism, order: float, left: float, delta: float) -> float | None:
+    """ε at `delta` of the same run with as much more noise as fits, to three digits; None if none does."""
+
+    def noised(noise: float) -> Mechanism:
+        return Mechanism(
+            noise_multiplier=noise,
+            sampling_probability=mechanism.sampling_probability,
+            steps=mechanism.steps,
+            group=mechanism.group,
+        )
+
+    low, high = _NOISE_RANGE
+    if not noised(high).curve((order,))[0] <= left:
+        return None
+    while high - low > 1e-3 * low:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if noised(middle).curve((order,))[0] <= left else (middle, high)
+    return math.floor(1000 * epsilon_of([noised(high)], delta)) / 1000

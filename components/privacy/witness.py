@@ -1,0 +1,54 @@
+"""The head of the ledger as MLMD remembers it: what tells an older copy, or one cut short, from the ledger itself."""
+
+from ml_metadata import errors, metadata_store
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from components.common.errors import ServiceError
+from components.privacy.entries import Head
+from components.privacy.lineage import connection
+
+_TYPE, _NAME = "LedgerHead", "ledger"
+
+
+class LineageWitness:
+    """The newest head, in a context of its own.
+
+    Args:
+        place: of MLMD, see `lineage.connection`.
+
+    Raises:
+        ServiceError: by every method, if MLMD cannot be used.
+    """
+
+    def __init__(self, place: str):
+        self._place = place
+
+    def head(self) -> Head:
+        """The newest head that was remembered."""
+        try:
+            context = self._store().get_context_by_type_and_name(_TYPE, _NAME)
+        except errors.StatusError as error:
+            raise self._away(error) from None
+        if context is None:
+            return Head()
+        said = context.custom_properties
+        return Head(said["number"].int_value, said["hash"].string_value)
+
+    def remember(self, head: Head) -> None:
+        """Remembers a head, in place of the one before."""
+        try:
+            store = self._store()
+            kind = store.put_context_type(pb.ContextType(name=_TYPE))
+            context = store.get_context_by_type_and_name(_TYPE, _NAME) or pb.Context(type_id=kind, name=_NAME)
+            context.custom_properties["number"].int_value = head.number
+            context.custom_properties["hash"].string_value = head.hash
+            store.put_contexts([context])
+        except errors.StatusError as error:
+            raise self._away(error) from None
+
+    def _store(self) -> metadata_store.MetadataStore:
+        return metadata_store.MetadataStore(connection(self._place))
+
+    def _away(self, error: Exception) -> ServiceError:
+        reason = " ".join(str(error).split())
+        return ServiceError(f"the metadata {self._place} must be readable and writable. Received: {reason}")

@@ -1,0 +1,74 @@
+"""`lockgate withdraw`: records out of the data and its copies; which models had them in, and what to retrain."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from components.example_gen.config import ROLES
+from components.example_gen.withdrawal import Withdrawn, take_out
+from components.privacy.entries import WITHDRAW
+from components.privacy.ledger import Ledger
+from components.privacy.lineage import Descendant, descendants
+from pipeline.config import Config
+from pipeline.guards import locked
+from pipeline.run import ledger_of
+
+
+def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]:
+    """Takes records out of all spans of the configured data, and out of the copies under the root.
+
+    What models remember of them is bounded by their ε and stays spent; the ledger gets an entry that says how many
+    records of which spans went, and names none.
+
+    Returns:
+        removed: a row a file of the data; copies: a row a file under the root; models: what had the records in its
+        training, with its ε; retrain: what to run so that they are in no model any more.
+
+    Raises:
+        LockgateError: a run uses the root, or a file is damaged or cannot be written; what was taken out until then is.
+    """
+    with locked(root):
+        removed = list(_removed(_data_files(config), withdrawn))
+        examples = sorted(root.glob("artifacts/ImportExampleGen/examples/*"))
+        copies, touched = [], []
+        for artifact in examples:
+            rows = list(_removed(((file, {}) for file in sorted(artifact.glob("Split-*/*"))), withdrawn))
+            copies += rows
+            touched += [str(artifact)] if any("Split-train" in row["file"] for row in rows) else []
+        database = root / "metadata.sqlite"
+        models = descendants(str(database), touched) if database.exists() else []
+        _noted(root, config, removed)
+    return {
+        "removed": removed,
+        "copies": copies,
+        "models": [vars(model) for model in models],
+        "retrain": _retrain(config, models),
+    }
+
+
+def _data_files(config: Config) -> Iterable[tuple[Path, dict[str, Any]]]:
+    root = Path(config.data.root)
+    for role in ROLES:
+        for file in sorted(root.glob(getattr(config.data.roles, role).replace("{SPAN}", "*"))):
+            yield file, {"role": role}
+
+
+def _removed(files: Iterable[tuple[Path, dict[str, Any]]], withdrawn: Withdrawn) -> Iterable[dict[str, Any]]:
+    for file, facts in files:
+        gone = take_out(file, withdrawn) if file.is_file() else 0
+        if gone:
+            yield {**facts, "file": str(file), "records": gone}
+
+
+def _noted(root: Path, config: Config, removed: list[dict[str, Any]]) -> None:
+    if removed:
+        records = sum(row["records"] for row in removed)
+        Ledger(ledger_of(root)).note(WITHDRAW, {"data": config.data.name, "records": records})
+
+
+def _retrain(config: Config, models: list[Descendant]) -> list[str]:
+    if not models:
+        return []
+    return [
+        f"lockgate run with the configuration {config.name}: the span's files changed, so it trains and is charged anew"
+    ]

@@ -1,0 +1,66 @@
+"""A private record is in one span, once, and of a person who has no more than was declared."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from components.common.errors import DataError
+from components.example_gen.config import ROLES, RolesConfig
+from components.example_gen.spans import check_owners
+from tests.components.settings import DATA
+
+
+@pytest.fixture
+def data(tmp_path):
+    roles = RolesConfig(**{role: f"span-{{SPAN}}/{role}/*.tfrecord" for role in ROLES})
+    return dataclasses.replace(DATA, root=str(tmp_path / "data"), roles=roles)
+
+
+def write(file: Path, rows: list[tuple[str, str]], compression: str = "") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(file), compression) as writer:
+        for id, person in rows:
+            example = tf.train.Example()
+            for key, value in (("id", id), ("person", person)):
+                if value:
+                    example.features.feature[key].bytes_list.value.append(value.encode())
+            writer.write(example.SerializeToString())
+
+
+@pytest.fixture
+def check(tmp_path, data):
+    """Checks span 2, which holds `own`, beside span 1, which holds `other`, and files of other roles."""
+
+    def run(own: list[tuple[str, str]], other: list[tuple[str, str]] = (), most: int = 1) -> None:
+        root = Path(data.root)
+        write(tmp_path / "examples" / "Split-train" / "data.gz", own, "GZIP")
+        write(root / "span-2/train/x.tfrecord", own)
+        write(root / "span-1/train/x.tfrecord", list(other))
+        write(root / "span-1/public/x.tfrecord", own)
+        check_owners(str(tmp_path / "examples"), data, 2, most)
+
+    return run
+
+
+def test_records_of_their_own_pass_and_so_do_those_without_an_id(check):
+    check([("a", ""), ("b", ""), ("", ""), ("", "")], [("c", ""), ("", "")])
+
+
+def test_a_record_in_two_spans_is_named(check):
+    with pytest.raises(DataError, match="must be in one span, .* Received: b, c$"):
+        check([("a", ""), ("b", ""), ("c", "")], [("c", ""), ("b", ""), ("d", "")])
+
+
+def test_a_record_twice_in_a_span_is_named(check):
+    with pytest.raises(DataError, match="must be in a span once, .* Received: a$"):
+        check([("a", ""), ("b", ""), ("a", "")])
+
+
+def test_a_person_with_more_records_than_declared_is_refused_and_not_named(check):
+    rows = [("a", "anna"), ("b", "anna"), ("c", "bert"), ("d", "")]
+    check(rows, most=2)
+    with pytest.raises(DataError, match="records_per_person = 1 records.* Received: 2 of one person") as caught:
+        check(rows)
+    assert "anna" not in str(caught.value)
