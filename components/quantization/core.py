@@ -98,8 +98,9 @@ def convert(
         int16x8 they are int16.
 
     Raises:
-        ModelError: the weights are not finite, the calibration set is missing, empty or of another shape than the
-            model's inputs, the converter refuses, or it left a tensor in floating point where integers were asked for.
+        ModelError: the weights are not finite, the calibration set is missing, empty, all zeros or of another shape
+            than the model's inputs, the converter refuses, or it left a tensor in floating point where integers were
+            asked for.
     """
     require_finite(model)
     examples = _calibration_for(model, mode, calibration) if mode in CALIBRATED else []
@@ -138,6 +139,8 @@ def _calibration_for(model: keras.Model, mode: str, calibration: Any) -> list[np
         raise ModelError(f"calibration must fit the inputs {wanted} of model {model.name}. Received: {given}")
     if not all(np.all(np.isfinite(a)) for a in arrays):
         raise ModelError("calibration must be finite. Received: NaN or infinity")
+    if not all(np.any(a) for a in arrays):
+        raise ModelError("calibration must set a range for every input. Received: zeros only")
     return arrays
 
 

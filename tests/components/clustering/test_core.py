@@ -153,6 +153,12 @@ def test_linear_centroids_of_a_compensated_kernel_are_even_about_zero(parent):
         assert np.all(np.isin(values(clustered)[name].round(5), levels.round(5).astype(np.float32)))
 
 
+def test_an_even_number_of_linear_centroids_spares_one_for_zero_only_where_zeros_are_promised(parent, pruned):
+    config = ClusterConfig(clusters=4, centroids="linear", compensate="public")
+    dense, sparse = (values(cluster(made, config, None, IMAGES))["dense"] for made in (parent, pruned))
+    assert len(np.unique(dense)) == 4 and len(np.unique(sparse[sparse != 0])) == 2
+
+
 def test_linear_centroids_of_each_channel_reach_as_far_as_its_own_weights(parent):
     config = ClusterConfig(clusters=5, centroids="linear", per_channel=True, compensate="public")
     clustered = cluster(parent, config, None, IMAGES)

@@ -170,9 +170,14 @@ def test_arrays_of_several_inputs_must_be_of_as_many_examples_each():
         convert(both, "int8", [np.ones((4, 3), np.float32), np.ones((5, 3), np.float32)])
 
 
-@pytest.mark.parametrize("value", [0.0, 0.5])
-def test_a_constant_calibration_set_still_gives_a_file_with_finite_scores(model, public, value):
-    content = convert(model, "int8", np.full((4, 12, 12, 1), value, np.float32))
+def test_black_images_alone_set_no_range_and_are_refused(model):
+    """TFLite of TF 2.21 would not run the file."""
+    with pytest.raises(ModelError, match="^calibration must set a range for every input. Received: zeros only$"):
+        convert(model, "int8", np.zeros((4, 12, 12, 1), np.float32))
+
+
+def test_a_constant_calibration_set_still_gives_a_file_with_finite_scores(model, public):
+    content = convert(model, "int8", np.full((4, 12, 12, 1), 0.5, np.float32))
     assert np.all(np.isfinite(TFLiteModel(content).scores(scaled(public.images))))
 
 

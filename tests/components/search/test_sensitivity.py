@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from components.common.examples import scaled
-from components.search.sensitivity import scan
+from components.common.kernels import kernels
+from components.search.sensitivity import _Divergence, scan
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,10 @@ def test_one_kernel_is_changed_at_a_time(parent, validation, settings, levels):
     images = scaled(validation.images)
     p, q = (np.exp(s - np.log(np.sum(np.exp(s), 1, keepdims=True))) for s in (copy_of(parent)(images), alone(images)))
     assert levels["dense", 0.8, 0].cost == pytest.approx(float(np.mean(np.sum(p * np.log(p / q), 1))), rel=1e-3)
+
+
+def test_a_change_that_is_lost_in_rounding_costs_nothing_and_never_less(parent, validation):
+    divergence, kernel = _Divergence(parent, scaled(validation.images)), kernels(parent)["dense"]
+    values, draw = kernel.variable.numpy(), np.random.default_rng(0)
+    costs = [divergence.with_values(kernel, values + draw.normal(0, 1e-6, values.shape)) for _ in range(20)]
+    assert min(costs) == 0 and max(costs) < 1e-6

@@ -22,7 +22,7 @@ def seen(discordance: float, total: int = 100_000) -> Paired:
 
 
 @pytest.mark.parametrize("power", [0.9, 0.7])
-@pytest.mark.parametrize(("margin", "discordance"), [(0.01, 0.01), (0.01, 0.03), (0.02, 0.08), (0.05, 0.2)])
+@pytest.mark.parametrize(("margin", "discordance"), [(0.01, 0.01), (0.01, 0.03), (0.02, 0.08), (0.05, 0.2), (0.5, 0.5)])
 def test_the_gate_passes_a_variant_on_the_target_with_the_power_that_was_asked_for(margin, discordance, power):
     target = dataclasses.replace(TARGET, margin=margin, power=power)
     drop = target.of(seen(discordance))
@@ -34,6 +34,11 @@ def test_the_gate_passes_a_variant_on_the_target_with_the_power_that_was_asked_f
         for b, c, n in drawn
     ]
     assert power - 0.025 < np.mean(passed) < power + 0.05
+
+
+def test_of_few_examples_that_all_agree_less_is_concluded_than_of_many():
+    few, many = (Paired(both=count, parent_only=0, variant_only=0, neither=0) for count in (100, 10_000))
+    assert TARGET.of(few) < TARGET.of(many) < TARGET.margin
 
 
 def test_the_target_is_about_what_the_closed_form_says():

@@ -64,6 +64,14 @@ def _with(made, file) -> dict:
     return {"layers": [dataclasses.asdict(k) for k in kept(made, read(file))]}
 
 
+def test_a_promise_is_broken_by_a_single_weight(made, int8):
+    found = kept(made, read(int8))[1]
+    assert dataclasses.replace(found, promised_sparsity=found.sparsity).broken() is None
+    assert dataclasses.replace(found, promised_sparsity=found.sparsity + 1e-4).broken()
+    assert dataclasses.replace(found, promised_clusters=found.clusters).broken() is None
+    assert dataclasses.replace(found, promised_clusters=found.clusters - 1).broken()
+
+
 def test_a_file_of_another_model_is_found_out(made, make_model, public):
     other = convert(make_model(seed=8), "int8", scaled(public.images))
     with pytest.raises(ModelError, match="^layer conv must be in the file. No tensor of it holds weights like its"):
