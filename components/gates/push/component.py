@@ -19,15 +19,16 @@ from components.shipped.packing import NAME, manifest, pack
 
 @component
 def Pusher(
-    variants: InputArtifact[list[Variant]],
-    verdicts: InputArtifact[list[Verdict]],
     audit: InputArtifact[PrivacyAudit],
     pushed: OutputArtifact[standard_artifacts.PushedModel],
     account: Parameter[str],
     serving: Parameter[str],
     selection: InputArtifact[Selection] = None,
+    variants: InputArtifact[list[Variant]] = None,
+    verdicts: InputArtifact[list[Verdict]] = None,
 ) -> None:
-    """Pushes the selected variant into the folder `serving`; if none was selected, pushes nothing and says so."""
+    """Pushes the selected variant into the folder `serving`; if none was selected, pushes nothing and says so. Inputs
+    that MLMD lost are refused here, because TFX takes them for a fault of the pipeline."""
     if selection is None:
         raise GateError("MLMD must know what the selection was made from. It does not; the log names the step")
     choice = json.loads(Path(selection.uri, "selection.json").read_text())
