@@ -44,8 +44,7 @@ def _tuned(
 def _lenet5() -> dict[str, Line]:
     """The techniques one by one and together, at the levels that TFMOT's guides name."""
     eighty, half = PruneConfig(sparsity=0.8, public=_tuned(6, 0.002)), PruneConfig(sparsity=0.5, public=_tuned(3))
-    sixteen = ClusterConfig(clusters=16, centroids="linear", public=_tuned(3))
-    eight = ClusterConfig(clusters=8, public=_tuned(3))
+    sixteen, eight = ClusterConfig(clusters=16, public=_tuned(2)), ClusterConfig(clusters=8, public=_tuned(3))
     plain, shared = QuantizeConfig(), QuantizeConfig(per_channel=False)
     trained, trained_shared = QuantizeConfig(public=_tuned(3)), QuantizeConfig(per_channel=False, public=_tuned(3))
     return {
