@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from components.common.artifacts import Selection, Variant, Verdict
+from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
 from components.common.errors import LockgateError
 from components.common.legacy_keras import keras
 from components.common.settings import to_json
 from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import standard_artifacts
-from components.dp_training.charged import Account
 from components.gates.config import GatesConfig
 from components.gates.judge import judge
 from components.gates.push.component import Pusher
+from components.privacy.account import Account
 from components.privacy.config import PrivacyConfig
 from components.quantization.core import convert
 from components.selection.component import Selector
@@ -69,7 +69,8 @@ def pushed(artifact, execute, tmp_path):
     """Runs Selector and Pusher on what the gate wrote; gives what serves then."""
 
     def run(variants: list, verdicts: list) -> list[bytes]:
-        selection = artifact(Selection, "selection")
+        selection, audit = artifact(Selection, "selection"), artifact(PrivacyAudit, "audit")
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0}))
         inputs = {"variants": variants, "verdicts": verdicts}
         account = Account(
             policy=PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0),
@@ -81,7 +82,7 @@ def pushed(artifact, execute, tmp_path):
         try:
             execute(Selector, inputs, {"selection": selection}, config=to_json(SelectionConfig()))
             output = artifact(standard_artifacts.PushedModel, "pushed")
-            execute(Pusher, {"selection": selection, **inputs}, {"pushed": output}, **parameters)
+            execute(Pusher, {"selection": selection, "audit": audit, **inputs}, {"pushed": output}, **parameters)
         except LockgateError as error:
             assert error.exit_code in (2, 3)
         return [p.read_bytes() for p in tmp_path.glob("serving/versions/*/model.tflite")]
