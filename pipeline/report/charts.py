@@ -15,6 +15,7 @@ _COLOURS = {  # what matplotlib is given, and what the page puts in its place
     "#000006": "var(--bad)",
     "#000007": "var(--unsure)",
 }
+_DAY = datetime.timedelta(days=1)
 _INK, _DIM, _LINE, _ACCENT, _GOOD, _BAD, _UNSURE = _COLOURS
 _MARKS = {"parent": ("s", _ACCENT), "pass": ("o", _GOOD), "fail": ("X", _BAD), "inconclusive": ("^", _UNSURE)}
 _LABEL_GAP = 0.055  # of the axis' height, between two labels
@@ -87,6 +88,7 @@ def epsilon_over_time(spent: dict[str, Any] | None) -> Markup | None:
         axes.scatter(times, epsilons, s=25, color=_ACCENT, zorder=3)
         axes.axhline(spent["budget"], color=_BAD, linestyle=(0, (4, 3)), linewidth=1)
         axes.set_ylim(bottom=0)
+        axes.set_xlim(min(times) - _DAY, max(times) + _DAY)
         axes.set_ylabel(f"ε of {spent['span']}", color=_DIM)
         locator = AutoDateLocator()
         axes.xaxis.set_major_locator(locator)
