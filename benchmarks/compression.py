@@ -115,7 +115,6 @@ class Bench:
         scored = self._data(line.model).scored
         before = self._state.classes(parent.name, parent.file, scored)
         counts = paired(scored.labels, before, self._state.classes(path, content, scored))
-        swapped = dataclasses.replace(counts, parent_only=counts.variant_only, variant_only=counts.parent_only)
         small, large = sizes(content), sizes(parent.file)
         kernels = [w for w in read(content).weights if w.operator != "DEPTHWISE_CONV_2D"]
         tell(f"{path}: {100 * counts.variant_accuracy:.2f} %, drop {100 * counts.drop:.2f}, {small['gzip_bytes']:,} B")
@@ -123,7 +122,7 @@ class Bench:
             "accuracy": counts.variant_accuracy,
             "parent": counts.parent_accuracy,
             "drop": counts.drop,
-            "drop_interval": [-drop_bound(swapped, _ALPHA), drop_bound(counts, _ALPHA)],
+            "drop_interval": [-drop_bound(counts.swapped(), _ALPHA), drop_bound(counts, _ALPHA)],
             "bytes": small["bytes"],
             "gzip_bytes": small["gzip_bytes"],
             "gzip_ratio": large["gzip_bytes"] / small["gzip_bytes"],

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from components.privacy.database import DRIVERS
+
 _START_SECONDS = 60
 
 
@@ -131,8 +133,8 @@ def _answers(url: str) -> bool:
 
 
 def _engine(url: str) -> sa.Engine:
-    made, drivers = sa.make_url(url), {"postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql"}
-    return sa.create_engine(made.set(drivername=drivers[made.drivername]), poolclass=sa.NullPool)
+    made = sa.make_url(url)
+    return sa.create_engine(made.set(drivername=DRIVERS[made.drivername]), poolclass=sa.NullPool)
 
 
 def _owner(name: str) -> str | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks.database_servers import mariadb, postgresql
+from benchmarks.database_servers import Server, mariadb, postgresql
 from components.privacy.accounting import Mechanism
 from components.privacy.book import Book
 from components.privacy.config import PrivacyConfig
@@ -40,8 +40,8 @@ _INSERT = sa.text("INSERT INTO plain (number, body, curve) VALUES (:number, :bod
 def measure(seconds: float, rounds: int) -> dict:
     """All figures, by database."""
     found = {}
-    for name, running in (("sqlite", sqlite), ("postgresql", postgresql_url), ("mariadb", mariadb_url)):
-        with running() as fresh:
+    for name, running in (("sqlite", sqlite()), ("postgresql", on(postgresql)), ("mariadb", on(mariadb))):
+        with running as fresh:
             figures = {**_rates(fresh, seconds, rounds), **_decisions(fresh)}
             print(name, json.dumps(figures), flush=True)
             found[name] = figures
@@ -56,17 +56,10 @@ def sqlite() -> Iterator[Callable[[str], str]]:
 
 
 @contextlib.contextmanager
-def postgresql_url() -> Iterator[Callable[[str], str]]:
+def on(server: Callable[[], contextlib.AbstractContextManager[Server]]) -> Iterator[Callable[[str], str]]:
     """The same on a server."""
-    with postgresql() as server:
-        yield server.fresh
-
-
-@contextlib.contextmanager
-def mariadb_url() -> Iterator[Callable[[str], str]]:
-    """The same on a server."""
-    with mariadb() as server:
-        yield server.fresh
+    with server() as running:
+        yield running.fresh
 
 
 def _rates(fresh: Callable[[str], str], seconds: float, rounds: int) -> dict:

@@ -34,6 +34,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
+from benchmarks.dp_accuracy import tell
 from components.common.examples import scaled
 from components.common.legacy_keras import keras
 from components.common.models import save_model
@@ -44,10 +45,6 @@ from components.quantization.core import convert
 BASELINE = Path(__file__).parent / "baselines" / "scoring.json"
 SHAPE, CLASSES, FILE = (28, 28, 1), 10, 10_000
 MODES = ("float32", "dynamic", "int8", "int8", "int8")
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def network() -> keras.Model:

@@ -13,6 +13,7 @@ import typer
 from components.common.errors import ConfigError, LockgateError, ServiceError
 from pipeline import ledger
 from pipeline.config import load
+from pipeline.options import DEFAULT_ROOT, JsonOption, RootOption
 
 app = typer.Typer(
     help="Train privately, compress, gate, ship.",
@@ -25,9 +26,6 @@ app.add_typer(ledger.app, name="ledger")
 
 ConfigOption = Annotated[str, typer.Option("--config", help="A preset (default, full, tiny) or a TOML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. Repeatable.")]
-RootOption = Annotated[Path, typer.Option("--root", envvar="LOCKGATE_ROOT", help="Folder for everything written.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-DEFAULT_ROOT = Path("~/.lockgate")
 
 
 @app.command()

@@ -1,8 +1,5 @@
 """The graph: from examples to the push, read top to bottom as the data flows."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from tfx.components.evaluator.component import Evaluator
 from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
 from tfx.components.example_validator.component import ExampleValidator
@@ -37,27 +34,14 @@ from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
 from components.selection.component import Selector
 from pipeline.config import Config, Recipe
+from pipeline.places import Places
 
 BEAM_ARGS = ["--runner=FnApiRunner", "--direct_num_workers=1"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger, the journals of private training, the count
-    of what `holdout` decided, and the serving folder."""
-
-    artifacts: Path
-    metadata: Path
-    ledger: str
-    journals: Path
-    decisions: Path
-    serving: Path
-
-
 def build(config: Config, places: Places, span: int) -> Pipeline:
     """Builds the TFX pipeline for one span of examples."""
-    data, privacy, gates = to_json(config.data), to_json(config.privacy), to_json(config.gates)
-    account = to_json(_account(config, places))
+    data, account = to_json(config.data), to_json(_account(config, places))
 
     example_gen = ImportExampleGen(
         input_base=config.data.root,
@@ -102,63 +86,17 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
 
     recipes = {recipe.name: _recipe(config, places, recipe, parent, checker, examples) for recipe in config.recipes}
     made = {name: nodes[-1].outputs["variant"] for name, nodes in recipes.items()}
-    variants = union(list(made.values()))
-
-    prober = Prober(parent=parent, variants=variants, data=data)
-    served = Resolver(
-        strategy_class=ServedModels,
-        variants=variants,
-        serving=Channel(type=standard_artifacts.PushedModel),
-        best=Channel(type=standard_artifacts.PushedModel),
-    ).with_id("Served")
-    scorer = HoldoutScorer(
-        parent=parent,
-        variants=variants,
-        probes=prober.outputs["probes"],
-        examples=examples,
-        serving=served.outputs["serving"],
-        best=served.outputs["best"],
-        config=gates,
-        data=data,
-    )
-    judges = [
-        CompressionGate(
-            parent=parent,
-            variant=variant,
-            probes=prober.outputs["probes"],
-            scores=scorer.outputs["scores"],
-            evaluation=evaluator.outputs["evaluation"],
-            blessing=evaluator.outputs["blessing"],
-            config=gates,
-            data=data,
-            privacy=privacy,
-            competitors=len(made),
-            decisions=str(places.decisions),
-        ).with_id(f"CompressionGate-{name}")
-        for name, variant in made.items()
-    ]
+    measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     verdicts = union([judge.outputs["verdict"] for judge in judges])
+    shipping = _push(config, places, union(list(made.values())), verdicts)
 
-    selector = Selector(variants=variants, verdicts=verdicts, config=to_json(config.selection))
-    auditor = PrivacyAuditor(selection=selector.outputs["selection"], account=account)
-    lineage = Resolver(strategy_class=WholeLineage, selection=selector.outputs["selection"]).with_id("Lineage")
-    pusher = Pusher(
-        selection=lineage.outputs["selection"],
-        variants=variants,
-        verdicts=verdicts,
-        audit=auditor.outputs["audit"],
-        account=account,
-        serving=str(places.serving),
-    )
-
-    compression = [node for nodes in recipes.values() for node in nodes]
-    measuring = [prober, served, scorer, *judges]
     nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, baseline, evaluator]
+    compression = [node for nodes in recipes.values() for node in nodes]
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(places.metadata)),
-        components=[*nodes, *compression, *measuring, selector, auditor, lineage, pusher],
+        components=[*nodes, *compression, *measuring, *judges, *shipping],
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,
     )
@@ -211,6 +149,64 @@ def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str, accou
             node = Quantizer(**settings, recipe=recipe.name)
         nodes.append(node.with_id(f"{type(node).__name__}-{recipe.name}"))
     return nodes
+
+
+def _gates(
+    config: Config, places: Places, parent: Channel, made: dict[str, Channel], examples: Channel, evaluator: BaseNode
+) -> tuple[list[BaseNode], list[BaseNode]]:
+    """The nodes that measure the variants, all together, and those that judge them, one each."""
+    gates, data, variants = to_json(config.gates), to_json(config.data), union(list(made.values()))
+    prober = Prober(parent=parent, variants=variants, data=data)
+    served = Resolver(
+        strategy_class=ServedModels,
+        variants=variants,
+        serving=Channel(type=standard_artifacts.PushedModel),
+        best=Channel(type=standard_artifacts.PushedModel),
+    ).with_id("Served")
+    scorer = HoldoutScorer(
+        parent=parent,
+        variants=variants,
+        probes=prober.outputs["probes"],
+        examples=examples,
+        serving=served.outputs["serving"],
+        best=served.outputs["best"],
+        config=gates,
+        data=data,
+    )
+    judges = [
+        CompressionGate(
+            parent=parent,
+            variant=variant,
+            probes=prober.outputs["probes"],
+            scores=scorer.outputs["scores"],
+            evaluation=evaluator.outputs["evaluation"],
+            blessing=evaluator.outputs["blessing"],
+            config=gates,
+            data=data,
+            privacy=to_json(config.privacy),
+            competitors=len(made),
+            decisions=str(places.decisions),
+        ).with_id(f"CompressionGate-{name}")
+        for name, variant in made.items()
+    ]
+    return [prober, served, scorer], judges
+
+
+def _push(config: Config, places: Places, variants: Channel, verdicts: Channel) -> list[BaseNode]:
+    """The choice among what passed, what must hold of its lineage, and the push."""
+    account = to_json(_account(config, places))
+    selector = Selector(variants=variants, verdicts=verdicts, config=to_json(config.selection))
+    auditor = PrivacyAuditor(selection=selector.outputs["selection"], account=account)
+    lineage = Resolver(strategy_class=WholeLineage, selection=selector.outputs["selection"]).with_id("Lineage")
+    pusher = Pusher(
+        selection=lineage.outputs["selection"],
+        variants=variants,
+        verdicts=verdicts,
+        audit=auditor.outputs["audit"],
+        account=account,
+        serving=str(places.serving),
+    )
+    return [selector, auditor, lineage, pusher]
 
 
 def _input_config(config: Config) -> example_gen_pb2.Input:

@@ -9,26 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from components.common.errors import ConfigError, LedgerError
+from pipeline.options import DEFAULT_ROOT, JsonOption, RootOption
+from pipeline.places import ledger_of, metadata_of
 
 app = typer.Typer(help="The privacy ledger: what was spent, and what is left.", no_args_is_help=True)
 
-RootOption = Annotated[Path, typer.Option("--root", envvar="LOCKGATE_ROOT", help="Folder for everything written.")]
 LedgerOption = Annotated[
     str | None,
     typer.Option("--ledger", envvar="LOCKGATE_LEDGER", help="A sqlite file or a URL. Default: the root's."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")]
-ROOT = Path("~/.lockgate")
-
-
-def place_of(root: Path, ledger: str | None) -> str:
-    """Where the ledger of a root is."""
-    return ledger or str(root / "ledger.sqlite")
 
 
 @app.command()
-def show(root: RootOption = ROOT, ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
+def show(root: RootOption = DEFAULT_ROOT, ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
     """Show spans, runs, what is spent and left, and when the budget will run dry."""
     from components.privacy.standing import standings
 
@@ -40,11 +34,11 @@ def show(root: RootOption = ROOT, ledger: LedgerOption = None, as_json: JsonOpti
         return
     from pipeline.console import print_standings
 
-    print_standings(found, place_of(root.expanduser(), ledger))
+    print_standings(found, _place(root, ledger))
 
 
 @app.command()
-def verify(root: RootOption = ROOT, ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
+def verify(root: RootOption = DEFAULT_ROOT, ledger: LedgerOption = None, as_json: JsonOption = False) -> None:
     """Check every entry, and the newest one against the head that MLMD remembers."""
     opened = _open(root, ledger)
     wrong = opened.verify()
@@ -58,7 +52,7 @@ def verify(root: RootOption = ROOT, ledger: LedgerOption = None, as_json: JsonOp
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(help="The file to write, mode 0600.")],
-    root: RootOption = ROOT,
+    root: RootOption = DEFAULT_ROOT,
     ledger: LedgerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +73,7 @@ def export(
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="What `lockgate ledger export` wrote.")],
-    root: RootOption = ROOT,
+    root: RootOption = DEFAULT_ROOT,
     ledger: LedgerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,14 +86,14 @@ def import_(
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"an import must be what `lockgate ledger export` wrote. Received: {file}: {error}") from None
     _open(root, ledger).take_over(entries)
-    _told(as_json, len(entries), f"{len(entries)} entries are in {place_of(root.expanduser(), ledger)}.")
+    _told(as_json, len(entries), f"{len(entries)} entries are in {_place(root, ledger)}.")
 
 
 @app.command()
 def policy(
     file: Annotated[Path, typer.Argument(help="A TOML file: owners, and budgets by span.")],
     reason: ReasonOption,
-    root: RootOption = ROOT,
+    root: RootOption = DEFAULT_ROOT,
     ledger: LedgerOption = None,
 ) -> None:
     """Put a policy in force: who may change it, and how much may be spent on which spans."""
@@ -112,7 +106,7 @@ def policy(
 def decide(
     reason: ReasonOption,
     keep: Annotated[list[str] | None, typer.Option("--keep", help="Pattern of spans to vouch for. Repeatable.")] = None,
-    root: RootOption = ROOT,
+    root: RootOption = DEFAULT_ROOT,
     ledger: LedgerOption = None,
 ) -> None:
     """Go on with a damaged ledger: spans that nobody vouches for are closed for ever."""
@@ -123,9 +117,12 @@ def _open(root: Path, ledger: str | None):
     from components.privacy.ledger import Ledger
     from components.privacy.witness import LineageWitness
 
-    root = root.expanduser()
-    metadata = root / "metadata.sqlite"
-    return Ledger(place_of(root, ledger), LineageWitness(str(metadata)) if metadata.exists() else None)
+    metadata = metadata_of(root.expanduser())
+    return Ledger(_place(root, ledger), LineageWitness(str(metadata)) if metadata.exists() else None)
+
+
+def _place(root: Path, ledger: str | None) -> str:
+    return ledger or ledger_of(root.expanduser())
 
 
 def _run(charge) -> dict[str, Any]:

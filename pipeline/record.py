@@ -5,12 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ml_metadata.proto.metadata_store_pb2 import Event
 from tfx.orchestration import metadata
 
-_INPUTS = (Event.INPUT, Event.DECLARED_INPUT, Event.INTERNAL_INPUT)
-_MADE = (Event.OUTPUT, Event.DECLARED_OUTPUT)
-_OUTPUTS = (*_MADE, Event.INTERNAL_OUTPUT)  # of a resolver, which only found them
+from components.common.events import INPUTS, MADE, OUTPUTS
 
 
 class Lineage:
@@ -38,7 +35,7 @@ class Lineage:
 
     def outputs(self, type_name: str) -> list[Any]:
         """The artifacts of a type that this run's executions made, or took from the cache, oldest first."""
-        ids = {e.artifact_id for e in self._events if e.type in _MADE}
+        ids = {e.artifact_id for e in self._events if e.type in MADE}
         found = [a for id, a in self._artifacts.items() if id in ids and self._types[a.type_id] == type_name]
         return sorted(found, key=lambda a: a.id)
 
@@ -46,10 +43,14 @@ class Lineage:
         """One row an output: artifact, type, node, execution, uri and the artifacts it was made from."""
         rows = []
         for event in self._events:
-            if event.type not in _OUTPUTS:
+            if event.type not in OUTPUTS:
                 continue
             inputs = sorted(
-                {e.artifact_id for e in self._events if e.execution_id == event.execution_id and e.type in _INPUTS}
+                {
+                    e.artifact_id
+                    for e in self._events
+                    if e.execution_id == event.execution_id and e.type in INPUTS
+                }
             )
             artifact = self._artifacts[event.artifact_id]
             rows.append(

@@ -18,6 +18,7 @@ from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
 from pipeline.guards import Signals, locked, logged, unwritable
+from pipeline.places import ledger_of, metadata_of, places_of
 from pipeline.report.html import render
 
 
@@ -75,11 +76,12 @@ def roll_back(config: Config, root: Path) -> dict[str, Any]:
 
     from components.gates.push.rollback import rollback
 
-    folder, database = _serving(config, root), _database(root)
-    if not database.exists():
+    places = places_of(root, config.name)
+    if not places.metadata.exists():
         raise GateError(f"a rollback must be of something that was pushed. There is no run under {root}")
     with locked(root):
-        return dataclasses.asdict(rollback(folder, sqlite_metadata_connection_config(str(database)), config.name))
+        database = sqlite_metadata_connection_config(str(places.metadata))
+        return dataclasses.asdict(rollback(places.serving, database, config.name))
 
 
 def save(record: dict[str, Any]) -> None:
@@ -135,17 +137,8 @@ def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, 
 def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Watcher, signals: Signals) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     from components.common import progress
-    from pipeline.graph import Places, build
+    from pipeline.graph import build
     from pipeline.runners import local
-
-    places = Places(
-        artifacts=root / "artifacts",
-        metadata=_database(root),
-        ledger=ledger_of(root),
-        journals=root / "journals",
-        decisions=root / "holdout.sqlite",
-        serving=_serving(config, root),
-    )
 
     def started(node: str, position: int, total: int) -> None:
         signals.check()
@@ -160,16 +153,16 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
         watcher.node_ended(result.id, result.state, result.seconds)
 
     with progress.watching(told):
-        local.run(build(config, places, span), record["run"], started, ended)
+        local.run(build(config, places_of(root, config.name), span), record["run"], started, ended)
 
 
 def _fill(record: dict[str, Any], root: Path) -> None:
     """Adds what MLMD and the artifacts know of the run."""
     from pipeline.record import outcome, spent_over_time
 
-    if not _database(root).exists():
+    if not metadata_of(root).exists():
         return
-    found = outcome(_database(root), record["run"])
+    found = outcome(metadata_of(root), record["run"])
     for role, count in found.pop("counts").items():
         record["data"]["roles"][role]["examples"] = count
     record.update(found)
@@ -182,19 +175,6 @@ def _fail(record: dict[str, Any], error: Exception) -> None:
     logging.exception("the run failed")
     known = explain(error)
     record.update(state="refused" if known.exit_code == 3 else "failed", exit_code=known.exit_code, error=str(known))
-
-
-def _serving(config: Config, root: Path) -> Path:
-    return root / "serving" / config.name
-
-
-def ledger_of(root: Path) -> str:
-    """Where a root's ledger is: a server, if LOCKGATE_LEDGER names one."""
-    return os.environ.get("LOCKGATE_LEDGER") or str(root / "ledger.sqlite")
-
-
-def _database(root: Path) -> Path:
-    return root / "metadata.sqlite"
 
 
 def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from components.privacy.ledger import Ledger
 from components.privacy.lineage import Descendant, descendants
 from pipeline.config import Config
 from pipeline.guards import locked
-from pipeline.run import ledger_of
+from pipeline.places import ledger_of, metadata_of
 
 
 def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]
             rows = list(_removed(((file, {}) for file in sorted(artifact.glob("Split-*/*"))), withdrawn))
             copies += rows
             touched += [str(artifact)] if any("Split-train" in row["file"] for row in rows) else []
-        database = root / "metadata.sqlite"
+        database = metadata_of(root)
         models = descendants(str(database), touched) if database.exists() else []
         _noted(root, config, removed)
     return {

@@ -39,7 +39,7 @@ class ChargedTraining:
 
     def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
         self._book, self._folder = account.open(), Path(account.journals, run)
-        self._policy, self.mechanism = account.policy, mechanism
+        self._policy, self._span, self.mechanism = account.policy, span, mechanism
         charge = self._book.charge_of([span], run, mechanism)
         if charge is None or not self._stands_at(charge):
             self._discard()  # before the charge: an old journal must not be found under a new one
@@ -47,6 +47,11 @@ class ChargedTraining:
             self._folder.mkdir(parents=True, mode=0o700)
         self.charge = charge.id
         self._journal = Journal(self._folder, save_seconds)
+
+    @property
+    def epsilon_of_span(self) -> float:
+        """ε at the policy's δ of all that was charged to the span until now."""
+        return self._book.epsilon(self._span, self._policy.delta)
 
     @property
     def has_begun(self) -> bool:

@@ -61,17 +61,17 @@ def DPTrainer(
     save_model(network, model.uri)
     save_serving(network, model.uri, data_config.image_shape)
     Path(model.uri, "model.tflite").write_bytes(convert(network, "float32"))
-    made = _statement(span, training, charged_to.open(), trainer, data_config, policy)
+    made = _statement(span, training, trainer, data_config, policy)
     for uri in (statement.uri, model.uri):
         made.save(uri)
 
 
-def _statement(span, training, book, trainer, data, policy) -> Statement:
+def _statement(span, training, trainer, data, policy) -> Statement:
     insecure = trainer.insecure_fixed_seed is not None
     return Statement(
         span=span,
         charge=training.charge,
-        epsilon=math.inf if insecure else book.epsilon(span, policy.delta),
+        epsilon=math.inf if insecure else training.epsilon_of_span,
         run_epsilon=epsilon_of([training.mechanism], policy.delta),
         delta=policy.delta,
         mechanism=training.mechanism,

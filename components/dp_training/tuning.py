@@ -96,7 +96,7 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         tuning.statement = dataclasses.replace(
             before,
             tuned=tuned,
-            epsilon=math.inf if before.insecure else account.open().epsilon(span, delta),
+            epsilon=math.inf if before.insecure else training.epsilon_of_span,
             run_epsilon=epsilon_of([before.mechanism, *(t.mechanism for t in tuned)], delta),
         )
 

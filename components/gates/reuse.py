@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from components.common.errors import ServiceError
+from components.common.sqlite import locking_engine
 from components.gates.measured import Spent
 
 _metadata = sa.MetaData()
@@ -40,9 +41,7 @@ class Decisions:
 
     def __init__(self, path: str | Path):
         self._path = Path(path)
-        self._engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), poolclass=sa.NullPool)
-        sa.event.listen(self._engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
-        sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        self._engine = locking_engine(str(path))
 
     def take(self, holdout: str, models: str, alpha: float) -> Spent:
         """Counts one decision. The same models under the same settings are the same decision, however often they are

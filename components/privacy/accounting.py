@@ -7,7 +7,7 @@ and Zhang 2019, arXiv:1908.10530), because it composes runs whose parameters wer
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import dp_accounting
@@ -19,7 +19,7 @@ from components.common.words import number
 from components.privacy.groups import group_rdp
 
 ORDERS = tuple([1 + i / 10 for i in range(1, 100)] + list(range(11, 64)) + [80, 96, 128, 192, 256, 384, 512])
-_NOISE_RANGE = (0.2, 1000.0)
+_LEAST_NOISE, _MOST_NOISE = 0.2, 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +108,22 @@ def noise_multiplier_for(
         )
         return epsilon_of([mechanism], delta, accountant)
 
-    low, high = _NOISE_RANGE
-    if cost(high) > epsilon:
+    found = least_noise(lambda noise_multiplier: cost(noise_multiplier) <= epsilon, 1e-4)
+    if found is None:
         raise ConfigError(
-            f"`epsilon` must be reachable: {steps} steps cost at least {cost(high):.3g} at "
+            f"`epsilon` must be reachable: {steps} steps cost at least {cost(_MOST_NOISE):.3g} at "
             f"delta={number(delta)}. Received: epsilon={epsilon!r}"
         )
-    while high - low > 1e-4 * low:
+    return found
+
+
+def least_noise(fits: Callable[[float], bool], precision: float) -> float | None:
+    """The smallest noise multiplier from 0.2 on that fits, to a relative precision, where all above one that fits do;
+    None if not even 1000 does."""
+    low, high = _LEAST_NOISE, _MOST_NOISE
+    if not fits(high):
+        return None
+    while high - low > precision * low:
         middle = (low * high) ** 0.5
-        low, high = (low, middle) if cost(middle) <= epsilon else (middle, high)
+        low, high = (low, middle) if fits(middle) else (middle, high)
     return high

@@ -8,11 +8,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from components.common.errors import ConfigError, ServiceError
+from components.common.sqlite import locking_engine
 from components.privacy.entries import Entry
 
 PASSWORD = "LOCKGATE_LEDGER_PASSWORD"
 SCHEMA = "0002"  # the newest of migrations/versions
-_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 _WAIT_SECONDS = 60
 
 metadata = sa.MetaData()
@@ -56,7 +57,7 @@ class Database:
     def __init__(self, place: str | Path):
         self.place, self._ready = str(place), False
         self._is_file = "://" not in self.place
-        self._engine = _sqlite(self.place) if self._is_file else _server(self.place)
+        self._engine = locking_engine(self.place, _WAIT_SECONDS) if self._is_file else _server(self.place)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -115,21 +116,13 @@ def append(connection: sa.Connection, new: Iterable[Entry]) -> None:
     connection.execute(_APPEND, [entry._asdict() for entry in new])
 
 
-def _sqlite(path: str) -> sa.Engine:
-    url = sa.URL.create("sqlite", database=path)
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": _WAIT_SECONDS})
-    sa.event.listen(engine, "connect", _no_implicit_begin)
-    sa.event.listen(engine, "begin", _lock_at_once)
-    return engine
-
-
 def _server(place: str) -> sa.Engine:
     try:
         url = sa.make_url(place)
     except sa.exc.ArgumentError:
         url = None
-    if url is None or url.drivername not in _DRIVERS:
-        known = ", ".join(f"{name}://" for name in _DRIVERS)
+    if url is None or url.drivername not in DRIVERS:
+        known = ", ".join(f"{name}://" for name in DRIVERS)
         raise ConfigError(f"a ledger must be a file or one of {known}. Received: {place.split('://')[0]}://…")
     if url.password is not None:
         raise ConfigError(f"a ledger's URL must hold no password, the lineage keeps it. Give it in {PASSWORD}")
@@ -139,21 +132,12 @@ def _server(place: str) -> sa.Engine:
         else {"init_command": f"SET SESSION innodb_lock_wait_timeout={_WAIT_SECONDS}"}
     )
     return sa.create_engine(
-        url.set(drivername=_DRIVERS[url.drivername], password=os.environ.get(PASSWORD)),
+        url.set(drivername=DRIVERS[url.drivername], password=os.environ.get(PASSWORD)),
         isolation_level="READ COMMITTED",
         pool_size=1,
         pool_pre_ping=True,
         connect_args={**waits, "connect_timeout": 10},
     )
-
-
-def _no_implicit_begin(connection, _record) -> None:
-    connection.isolation_level = None
-
-
-def _lock_at_once(connection: sa.Connection) -> None:
-    """Takes sqlite's write lock before the balance is read, so that two runs cannot both see the old one."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _is_current(connection: sa.Connection) -> bool:

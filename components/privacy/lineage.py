@@ -11,12 +11,11 @@ from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.common.errors import GateError, ServiceError
+from components.common.events import INPUTS, OUTPUTS
 from components.privacy.statement import load_statement
 from components.privacy.taint import Artifact, Execution
 
-_INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT, pb.Event.INTERNAL_INPUT)
 _MODELS = ("Model", "Variant", "PushedModel")
-_OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT, pb.Event.INTERNAL_OUTPUT)
 
 
 def connection(place: str) -> pb.ConnectionConfig:
@@ -76,9 +75,9 @@ def descendants(place: str, uris: Iterable[str]) -> list[Descendant]:
     while open_:
         seen |= open_
         events = store.get_events_by_artifact_ids(sorted(open_))
-        users = {e.execution_id for e in events if e.type in _INPUTS}
+        users = {e.execution_id for e in events if e.type in INPUTS}
         made = store.get_events_by_execution_ids(sorted(users)) if users else []
-        open_ = {e.artifact_id for e in made if e.type in _OUTPUTS} - seen
+        open_ = {e.artifact_id for e in made if e.type in OUTPUTS} - seen
     found = sorted(store.get_artifacts_by_id(sorted(seen)), key=lambda a: a.id) if seen else []
     return [_descendant(a, kinds[a.type_id]) for a in found if kinds[a.type_id] in _MODELS]
 
@@ -105,13 +104,19 @@ class _Walk:
         orphans: set[int] = set()
         while open_:
             seen |= open_
-            events = [e for e in self._store.get_events_by_artifact_ids(sorted(open_)) if e.type in _OUTPUTS]
+            events = [e for e in self._store.get_events_by_artifact_ids(sorted(open_)) if e.type in OUTPUTS]
             orphans |= open_ - {e.artifact_id for e in events}
             makers = {e.execution_id for e in events} - set(self._inputs)
             for maker in makers:
                 self._inputs[maker] = set()
             for event in self._store.get_events_by_execution_ids(sorted(makers)) if makers else []:
-                side = self._inputs if event.type in _INPUTS else self._outputs if event.type in _OUTPUTS else None
+                side = (
+                    self._inputs
+                    if event.type in INPUTS
+                    else self._outputs
+                    if event.type in OUTPUTS
+                    else None
+                )
                 if side is not None:
                     side[event.execution_id].add(event.artifact_id)
             open_ = {a for maker in makers for a in self._inputs[maker]} - seen

@@ -1,13 +1,12 @@
 """What a run that does not fit is told: the span, what is left of its budget, and the ε that would fit."""
 
+import dataclasses
 import math
 
 from components.common.words import number
-from components.privacy.accounting import Mechanism, epsilon_of
+from components.privacy.accounting import Mechanism, epsilon_of, least_noise
 from components.privacy.book import Span
 from components.privacy.policy import Budget
-
-_NOISE_RANGE = (0.2, 1000.0)
 
 
 def refusal(span: Span, budget: Budget, left: float, mechanism: Mechanism) -> str:
@@ -39,17 +38,7 @@ def fitting_epsilon(mechanism: Mechanism, order: float, left: float, delta: floa
     """ε at `delta` of the same run with as much more noise as fits, to three digits; None if none does."""
 
     def noised(noise: float) -> Mechanism:
-        return Mechanism(
-            noise_multiplier=noise,
-            sampling_probability=mechanism.sampling_probability,
-            steps=mechanism.steps,
-            group=mechanism.group,
-        )
+        return dataclasses.replace(mechanism, noise_multiplier=noise)
 
-    low, high = _NOISE_RANGE
-    if not noised(high).curve((order,))[0] <= left:
-        return None
-    while high - low > 1e-3 * low:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if noised(middle).curve((order,))[0] <= left else (middle, high)
-    return math.floor(1000 * epsilon_of([noised(high)], delta)) / 1000
+    noise = least_noise(lambda noise: noised(noise).curve((order,))[0] <= left, 1e-3)
+    return None if noise is None else math.floor(1000 * epsilon_of([noised(noise)], delta)) / 1000

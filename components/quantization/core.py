@@ -16,7 +16,8 @@ from components.common.projections import Int8Grid
 from components.quantization.activations import quantized_activations
 from components.quantization.config import CALIBRATED, QuantizeConfig
 from components.quantization.convertible import save_traced
-from components.quantization.mending import mended
+from components.quantization.mending import mend
+from components.shipped.flatbuffer import packed, unpacked
 from components.shipped.stripping import strip
 
 _SMALL = 1024  # weights below which TFLite's dynamic range quantization leaves a tensor in floating point
@@ -116,7 +117,10 @@ def convert(
             raise ModelError(f"model {model.name} must convert to {mode}. TFLite says: {reason}") from error
     if mode in CALIBRATED:
         _require_no_floats(content, model.name, mode)
-    return strip(mended(content))
+    written = unpacked(content)
+    mend(written)
+    strip(written)
+    return packed(written)
 
 
 def _converter(folder: str, mode: str, per_channel: bool) -> tf.lite.TFLiteConverter:

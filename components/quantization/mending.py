@@ -3,7 +3,6 @@
 import copy
 from collections import Counter
 
-import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
@@ -14,8 +13,8 @@ _BIAS = {  # the input that is the bias, by operator; the kernel is the one of i
 }
 
 
-def mended(content: bytes) -> bytes:
-    """The same file, but for two things.
+def mend(model: schema.ModelT) -> None:
+    """Changes two things in a file's model, in place.
 
     A depthwise kernel of int8 whose inputs are floats has a scale a channel, be it the same one: TFLite takes it with
     one scale too, reads a scale a channel nevertheless, and so computes with what lies behind the one (`Prepare` and
@@ -24,7 +23,6 @@ def mended(content: bytes) -> bytes:
     A bias is in the scale of its operator's inputs and kernel: of a layer that is called twice, the converter to
     int16x8 writes it once, in the scale of one call.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
     for graph in model.subgraphs:
         uses = Counter(index for operator in graph.operators for index in operator.inputs)
         for operator in graph.operators:
@@ -37,9 +35,6 @@ def mended(content: bytes) -> bytes:
                 _rescale_bias(model, graph, operator, _BIAS[code])
             elif not _has_scales(taken) and code == schema.BuiltinOperator.DEPTHWISE_CONV_2D and _has_scales(kernel):
                 _spread_scale(kernel)
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def _has_scales(tensor: schema.TensorT) -> bool:

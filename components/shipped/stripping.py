@@ -1,13 +1,11 @@
 """A `.tflite` without what no interpreter needs: names of inner tensors and the converter's notes."""
 
-import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
 
-def strip(content: bytes) -> bytes:
-    """Removes the names of tensors that are no inputs or outputs, and the metadata; signatures stay, and so do all
-    weights, operators and the indices of tensors."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+def strip(model: schema.ModelT) -> None:
+    """Removes, in place, the names of tensors that are no inputs or outputs, and the metadata; signatures stay, and so
+    do all weights, operators and the indices of tensors."""
     for graph in model.subgraphs:
         kept = {*graph.inputs, *graph.outputs}
         for index, tensor in enumerate(graph.tensors):
@@ -15,6 +13,3 @@ def strip(content: bytes) -> bytes:
     for note in model.metadata or []:
         model.buffers[note.buffer].data = None
     model.metadata = model.metadataBuffer = model.description = None
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

@@ -2,12 +2,11 @@
 
 import logging
 
-from ml_metadata.proto.metadata_store_pb2 import Event
 from tfx.dsl.components.common.resolver import ResolverStrategy
 
 from components.common.errors import GateError
+from components.common.events import MADE, TAKEN
 
-_OUTPUT, _INPUT = (Event.OUTPUT, Event.DECLARED_OUTPUT), (Event.INPUT, Event.DECLARED_INPUT)
 _SOURCES = {"Examples", "Schema"}  # made from files, not from artifacts
 _ENDS = {"PushedModel"}  # an earlier run answers for these
 _NEEDED = {"Selection", "Verdict", "Variant", "Scores", "Probes", "ModelBlessing", "Model", "DataCheck", "Examples"}
@@ -54,13 +53,13 @@ def require_whole(store, artifact: int) -> None:
 def _made_from(store, artifact: int, kind: str) -> set[int]:
     if kind in _ENDS:
         return set()
-    makers = {e.execution_id for e in store.get_events_by_artifact_ids([artifact]) if e.type in _OUTPUT}
+    makers = {e.execution_id for e in store.get_events_by_artifact_ids([artifact]) if e.type in MADE}
     if not makers:
         raise GateError(f"MLMD must know what the selection was made from. Nothing made {kind} {artifact}")
     if kind in _SOURCES:
         return set()
     events = store.get_events_by_execution_ids(sorted(makers))
-    inputs = {m: {e.artifact_id for e in events if e.execution_id == m and e.type in _INPUT} for m in makers}
+    inputs = {m: {e.artifact_id for e in events if e.execution_id == m and e.type in TAKEN} for m in makers}
     if not all(inputs.values()):
         raise GateError(f"MLMD must know what the selection was made from. {kind} {artifact} was made from nothing")
     return set().union(*inputs.values())

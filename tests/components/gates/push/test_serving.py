@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,7 @@ def test_before_the_first_push_there_is_nothing_to_go_back_to(tmp_path):
 
 CRASHER = """
 import os, sys
+from collections.abc import Iterator
 from pathlib import Path
 from tests_files import files
 from components.gates.push.serving import push, roll_back
@@ -144,43 +146,45 @@ def child(program: str, tmp_path: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
 
 
-def test_a_writer_that_dies_before_any_one_of_its_file_operations_leaves_a_whole_version(tmp_path):
-    """SIGKILL before the first operation, before the second, and so on until a push gets through."""
-    seen = set()
+def deaths(tmp_path: Path, numbers: tuple[int, ...], what: str) -> Iterator[tuple[Path, int]]:
+    """Serving folders with some versions, in which a writer died by SIGKILL before its first file operation, before its
+    second, and so on until one got through; and how each ended."""
     for operations in range(200):
         folder = tmp_path / str(operations)
-        push(folder, files(1))
-        with child(CRASHER, tmp_path, str(folder), str(operations), "push") as writer:
+        for number in numbers:
+            push(folder, files(number))
+        with child(CRASHER, tmp_path, str(folder), str(operations), what) as writer:
             pass
-        assert _read_whole(folder, 1)
-        seen.add((writer.returncode, served(folder)[0]))
+        yield folder, writer.returncode
         if writer.returncode == 0:
             break
-        assert push(folder, files(3))[1].read_bytes() == files(3)["model.tflite"]
-        assert sorted(p.name for p in folder.iterdir()) == ["current", "versions"]
     assert operations >= 10
+
+
+def test_a_writer_that_dies_before_any_one_of_its_file_operations_leaves_a_whole_version(tmp_path):
+    seen = set()
+    for folder, ended in deaths(tmp_path, (1,), "push"):
+        assert _read_whole(folder, 1)
+        seen.add((ended, served(folder)[0]))
+        if ended:
+            assert push(folder, files(3))[1].read_bytes() == files(3)["model.tflite"]
+            assert sorted(p.name for p in folder.iterdir()) == ["current", "versions"]
     assert seen == {(-9, 1), (-9, 2), (0, 2)}  # the last flush comes after the new version is served
 
 
 def test_a_rollback_that_dies_before_any_one_of_its_file_operations_leaves_a_whole_version(tmp_path):
     seen = set()
-    for operations in range(200):
-        folder = tmp_path / str(operations)
-        for number in (1, 2, 3):
-            push(folder, files(number))
-        with child(CRASHER, tmp_path, str(folder), str(operations), "roll back") as writer:
-            pass
+    for folder, ended in deaths(tmp_path, (1, 2, 3), "roll back"):
         assert _read_whole(folder, 1)
-        seen.add((writer.returncode, served(folder)[0]))
-        if writer.returncode == 0:
-            break
-        assert push(folder, files(4))[1].read_bytes() == files(4)["model.tflite"]
-    assert operations >= 10
+        seen.add((ended, served(folder)[0]))
+        if ended:
+            assert push(folder, files(4))[1].read_bytes() == files(4)["model.tflite"]
     assert seen == {(-9, 3), (-9, 2), (0, 2)}
 
 
 READER = """
 import hashlib, json, os, sys
+from collections.abc import Iterator
 from pathlib import Path
 folder, reads = Path(sys.argv[1]), 0
 print("ready", flush=True)
@@ -214,6 +218,7 @@ def test_another_process_reads_on_while_pushes_die_at_every_step(tmp_path):
 
 WRITER = """
 import sys, itertools
+from collections.abc import Iterator
 from pathlib import Path
 from tests_files import files
 from components.gates.push.serving import push

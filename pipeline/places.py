@@ -1,0 +1,40 @@
+"""Where a root keeps what pipelines share and leave."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger, the journals of private training, the count
+    of what `holdout` decided, and the serving folder."""
+
+    artifacts: Path
+    metadata: Path
+    ledger: str
+    journals: Path
+    decisions: Path
+    serving: Path
+
+
+def places_of(root: Path, pipeline: str) -> Places:
+    """The places of the pipeline of that name; all but its serving folder are its root's."""
+    return Places(
+        artifacts=root / "artifacts",
+        metadata=metadata_of(root),
+        ledger=ledger_of(root),
+        journals=root / "journals",
+        decisions=root / "holdout.sqlite",
+        serving=root / "serving" / pipeline,
+    )
+
+
+def metadata_of(root: Path) -> Path:
+    """MLMD's file, which is not there before the first run."""
+    return root / "metadata.sqlite"
+
+
+def ledger_of(root: Path) -> str:
+    """Where a root's ledger is: a server, if LOCKGATE_LEDGER names one."""
+    return os.environ.get("LOCKGATE_LEDGER") or str(root / "ledger.sqlite")
