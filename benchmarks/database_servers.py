@@ -96,7 +96,8 @@ def mariadb() -> Iterator[Server]:
         raise FileNotFoundError("mariadb-server")
     user, port = _owner("mysql"), _free_port()
     with _folder(user) as data:
-        _made([install, "--no-defaults", f"--user={user}", f"--datadir={data}/d", "--skip-test-db"], user)
+        own = ["--no-defaults", f"--datadir={data}/d", f"--tmpdir={data}"]
+        _made([install, *own, f"--user={user}", "--skip-test-db"], user)
         start = data / "init.sql"
         start.write_text(
             "CREATE DATABASE IF NOT EXISTS ledger;\nCREATE USER IF NOT EXISTS lockgate@'127.0.0.1';\n"
@@ -104,9 +105,9 @@ def mariadb() -> Iterator[Server]:
             "GRANT ALL ON *.* TO lockgate@'127.0.0.1';\nGRANT ALL ON *.* TO lockgate@'localhost';\n"
         )
         start.chmod(0o644)
-        arguments = [f"--datadir={data}/d", f"--socket={data}/s", f"--port={port}", "--bind-address=127.0.0.1"]
+        arguments = [f"--socket={data}/s", f"--port={port}", "--bind-address=127.0.0.1"]
         server = Server(
-            command=[daemon, "--no-defaults", *arguments, f"--init-file={start}", "--max-connections=200"],
+            command=[daemon, *own, *arguments, f"--init-file={start}", "--max-connections=200"],
             user=user,
             url=f"mariadb://lockgate@127.0.0.1:{port}/ledger",
             log=data / "log",

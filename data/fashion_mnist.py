@@ -111,9 +111,7 @@ def write_span(splits: Mapping[str, Split], carve: Carve, output: Path) -> dict[
                     _write_records(folder / name, split, splits[split], shard)
             _swap(output / _SPAN, Path(scratch))
     except OSError as error:
-        raise OutputError(
-            f"`--output` must be a folder with room. Received: {output} ({reason(error)})"
-        ) from None
+        raise OutputError(f"`--output` must be a folder with room. Received: {output} ({reason(error)})") from None
     finally:
         if new_folder and output.is_dir() and not any(output.iterdir()):
             output.rmdir()

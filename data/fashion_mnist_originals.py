@@ -47,9 +47,7 @@ class Split:
 
     def __post_init__(self):
         if len(self.images) != len(self.labels):
-            raise SourceError(
-                f"{len(self.images)} images must have as many labels. Received: {len(self.labels)}"
-            )
+            raise SourceError(f"{len(self.images)} images must have as many labels. Received: {len(self.labels)}")
         if self.labels.max(initial=0) >= CLASSES:
             raise SourceError(f"labels must be in [0, {CLASSES - 1}]. Received: {self.labels.max()}")
 

@@ -36,7 +36,12 @@ from components.selection.component import Selector
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
 
-BEAM_ARGS = ["--runner=FnApiRunner", "--direct_num_workers=1"]
+BEAM_ARGS = [
+    "--runner=FnApiRunner",
+    "--direct_num_workers=1",
+    # Where no dependency is named, TFX packs itself for remote workers, 49 MB a node that nobody deletes.
+    "--sdk_container_image=in-process",
+]
 
 
 def build(config: Config, places: Places, span: int) -> Pipeline:

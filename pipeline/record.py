@@ -46,11 +46,7 @@ class Lineage:
             if event.type not in OUTPUTS:
                 continue
             inputs = sorted(
-                {
-                    e.artifact_id
-                    for e in self._events
-                    if e.execution_id == event.execution_id and e.type in INPUTS
-                }
+                {e.artifact_id for e in self._events if e.execution_id == event.execution_id and e.type in INPUTS}
             )
             artifact = self._artifacts[event.artifact_id]
             rows.append(

@@ -110,13 +110,7 @@ class _Walk:
             for maker in makers:
                 self._inputs[maker] = set()
             for event in self._store.get_events_by_execution_ids(sorted(makers)) if makers else []:
-                side = (
-                    self._inputs
-                    if event.type in INPUTS
-                    else self._outputs
-                    if event.type in OUTPUTS
-                    else None
-                )
+                side = self._inputs if event.type in INPUTS else self._outputs if event.type in OUTPUTS else None
                 if side is not None:
                     side[event.execution_id].add(event.artifact_id)
             open_ = {a for maker in makers for a in self._inputs[maker]} - seen

@@ -114,6 +114,8 @@ def execute():
     """Runs a function component through its TFX executor, as the launcher does."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 
+    from pipeline.graph import BEAM_ARGS
+
     def run(component, inputs: dict, outputs: dict, **parameters) -> None:
         def listed(artifacts):
             return {key: value if isinstance(value, list) else [value] for key, value in artifacts.items()}
@@ -121,7 +123,7 @@ def execute():
         executor = component.EXECUTOR_SPEC.executor_class
         context = None
         if issubclass(executor, BaseBeamExecutor):
-            context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+            context = BaseBeamExecutor.Context(beam_pipeline_args=BEAM_ARGS)
         executor(context).Do(listed(inputs), listed(outputs), parameters)
 
     return run

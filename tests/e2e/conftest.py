@@ -33,6 +33,11 @@ def lockgate(*arguments: str, root: Path) -> subprocess.CompletedProcess:
     )
 
 
+def temporary(root: Path) -> Path:
+    """Where the first run on `finished` put its temporary files."""
+    return root.with_name(root.name + "-temporary")
+
+
 def run_tiny(root: Path, *settings: str) -> tuple[int, dict]:
     """Runs the tiny preset with `--json`; gives the exit code and the object that was printed."""
     overrides = [part for setting in settings for part in ("--set", setting)]
@@ -65,7 +70,10 @@ def kept(root: Path) -> Kept:
 def finished(tmp_path_factory) -> tuple[Path, dict]:
     """A root on which the tiny preset has run once, and what the run printed."""
     root = tmp_path_factory.mktemp("finished")
-    code, record = run_tiny(root)
+    temporary(root).mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary(root)))
+        code, record = run_tiny(root)
     assert code == 0, record
     return root, record
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import command, environment, kept, lockgate, run_tiny
+from tests.e2e.conftest import command, environment, kept, lockgate, run_tiny, temporary
 
 RECIPES = {"int8", "prune+int8", "cluster+int8", "prune+cluster+int8"}
 
@@ -25,6 +25,11 @@ def test_a_model_is_pushed_and_is_the_file_that_was_judged(finished):
     assert chosen["verdict"] == "pass"
     assert chosen["bytes"] == Path(pushed["path"]).stat().st_size
     assert Path(record["report"]).stat().st_size > 1000
+
+
+def test_nothing_stays_in_the_temporary_folder(finished):
+    root, _ = finished
+    assert list(temporary(root).iterdir()) == []
 
 
 def test_the_pushed_file_answers_in_a_process_that_has_nothing_of_ours(finished, tmp_path):
