@@ -68,7 +68,6 @@ IN_THE_RUN = {
     "another size": (TRAIN, lambda p: rewrite_first(p, image=png(28, 27)), "the image is 28x27x1, not 28x28x1"),
     "undecodable": (TRAIN, lambda p: rewrite_first(p, image=b"\x89PNG\r\n\x1a\n" + bytes(40)), "cannot be decoded"),
     "no image": (TRAIN, lambda p: rewrite_first(p, image=None), "there is no image"),
-    "unknown label": (TRAIN, lambda p: rewrite_first(p, label=10), "label 10 is not in [0, 9]"),
     "no label": (TRAIN, lambda p: rewrite_first(p, label=None), "label -1 is not in [0, 9]"),
     "unknown public label": (PUBLIC, lambda p: rewrite_first(p, label=10), "split `public` must match the schema"),
 }
@@ -84,12 +83,9 @@ def test_files_that_are_not_whole_are_refused_before_anything_starts(tmp_path, s
     assert not (tmp_path / "root").exists()
 
 
-@pytest.mark.parametrize("case", IN_THE_RUN)
-def test_bad_records_stop_the_run_before_training(finished, sample, case):
-    root, first = finished
+def refuse(root: Path, sample: Path, says: str) -> None:
+    """Runs on a damaged sample, and sees that it was refused before training and changed nothing."""
     before = kept(root)
-    file, damage, says = IN_THE_RUN[case]
-    damage(sample / file)
     code, record = run_tiny(root, f"data.root={sample}")
     assert code == 2, record["error"]
     assert says in record["error"] and "\n" not in record["error"]
@@ -98,11 +94,18 @@ def test_bad_records_stop_the_run_before_training(finished, sample, case):
     assert kept(root) == before
 
 
-def test_after_a_refusal_the_mended_data_run(finished, sample):
-    """The last of the bad runs above left nothing behind that stops a good one, which the cache serves."""
+@pytest.mark.parametrize("case", IN_THE_RUN)
+def test_bad_records_stop_the_run_before_training(finished, sample, case):
+    file, damage, says = IN_THE_RUN[case]
+    damage(sample / file)
+    refuse(finished[0], sample, says)
+
+
+def test_an_unknown_label_does_too_and_after_a_refusal_the_mended_data_run(finished, sample):
+    """What was refused left nothing behind that stops a good run, which the cache serves."""
     root, first = finished
     rewrite_first(sample / TRAIN, label=10)
-    assert run_tiny(root, f"data.root={sample}")[0] == 2
+    refuse(root, sample, "label 10 is not in [0, 9]")
     code, record = run_tiny(root)
     assert code == 0 and record["pushed"] == first["pushed"]
     always = {"Baseline", "Served", "Lineage", "PrivacyAuditor", "Pusher"}
