@@ -32,6 +32,7 @@ PUBLISHED = {  # n, b, c, two-sided alpha, lower, upper
     "Newcombe 1998, nothing on one side": (50, 14, 0, 0.05, 0.1747, 0.4167),
     "Newcombe 1998, no pair apart": (50, 0, 0, 0.05, -0.0713, 0.0713),
     "airway hyper-responsiveness, Fagerland, Lydersen and Laake 2014": (21, 1, 7, 0.05, -0.517, -0.026),
+    "complete response, Cavo 2012 in CRAN's contingencytables": (161, 6, 16, 0.05, -0.1240, -0.0054),
 }
 
 
