@@ -65,6 +65,27 @@ def private_model_rows(baseline: dict) -> list[tuple[str, str, str]]:
     return [(f"{what}: test accuracy", *accuracy), (f"{what}: all of the download", *size)]
 
 
+def gate_rows(baseline: dict) -> list[tuple[str, str, str]]:
+    """(what, bound, reviewed figure) of `gate_calibration`: probabilities."""
+    bounds, measured = baseline["bounds"], baseline["measured"]
+    return [
+        (what, f"{sign} {100 * bounds[key]:.1f} %", f"{100 * measured[key]:.2f} %")
+        for what, sign, key in (
+            ("a gate passes a variant that is worse by the margin, worst of 15 cells", "≤", "wrong_pass"),
+            ("a push takes one of four variants at the margin", "≤", "push_at_margin"),
+            ("a gate passes a variant without a drop, margin 0.005, 8,000 images", "≥", "power"),
+            ("all gates against the parent pass one of four variants, drop 0.001, 8,000 images", "≥", "joint_pass"),
+        )
+    ]
+
+
+def scoring_rows(baseline: dict) -> list[tuple[str, str, str]]:
+    """(what, bound, reviewed figure) of `scoring`: a ratio in one run."""
+    bound, measured = baseline["bounds"]["faster"], baseline["measured"]
+    what = f"scoring {measured['examples']:,} examples by {measured['variants']} variants: speed over TFMA"
+    return [(what, f"≥ {bound:g}×", f"{measured['faster']:.1f}×")]
+
+
 def compression_table(baseline: dict, model: str) -> list[str]:
     """The lines of `compression` of one model: points of accuracy lost, with the hull of the seeds' 95 % intervals, and
     how many times smaller the file is; the guide's beside it."""
@@ -111,6 +132,8 @@ _ROWS = (
     ("dp_throughput", throughput_rows),
     ("dp_accuracy", accuracy_rows),
     ("private_model", private_model_rows),
+    ("gate_calibration", gate_rows),
+    ("scoring", scoring_rows),
 )
 
 

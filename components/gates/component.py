@@ -51,7 +51,7 @@ def CompressionGate(
     probed = json.loads(Path(probes.uri, "probes.json").read_text()).get(facts["recipe"])
     _require_same(facts, content, models, probed)
     table = read_table(str(Path(scores.uri, "table")), tuple(models), gates.slices, len(data_config.classes))
-    spent = Decisions(decisions).take(table.fingerprint, _key(models, config), gates.alpha / gates.planned_decisions)
+    spent = Decisions(decisions).take(table.digests, _key(models, config), gates.alpha / gates.planned_decisions)
     statement = load_statement(variant.uri)
     measured = Measurement(
         overall=measurement.against(table, PARENT, facts["recipe"]),

@@ -37,7 +37,7 @@ class Table:
     """Answers on n distinct examples, in an order that is theirs alone.
 
     labels: int64 [n]. slices: strings [n] a named feature. predictions: int64 [n] a model. scores: float32 [n, classes]
-    a model. duplicates: rows left out because another is of the same pixels and label. fingerprint: of the examples.
+    a model. duplicates: rows left out because another is of the same pixels and label. digests: strings [n], ascending.
     """
 
     labels: np.ndarray
@@ -45,7 +45,12 @@ class Table:
     predictions: dict[str, np.ndarray]
     scores: dict[str, np.ndarray]
     duplicates: int
-    fingerprint: str
+    digests: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the examples, in whatever files and order they were."""
+        return hashlib.sha256("".join(self.digests).encode()).hexdigest()
 
 
 def read_table(folder: str, models: tuple[str, ...], slices: tuple[str, ...], classes: int) -> Table:
@@ -72,7 +77,7 @@ def read_table(folder: str, models: tuple[str, ...], slices: tuple[str, ...], cl
         predictions={m: rows[f"class:{m}"].to_numpy()[first] for m in models},
         scores={m: _matrix(rows[f"scores:{m}"], classes)[first] for m in models},
         duplicates=int(np.sum(~first)),
-        fingerprint=hashlib.sha256("".join(digests[first]).encode()).hexdigest(),
+        digests=digests[first],
     )
 
 

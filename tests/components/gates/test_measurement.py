@@ -34,7 +34,7 @@ TABLE = Table(
         "variant:int8": 2 * np.eye(4, dtype=np.float32)[np.maximum(VARIANT, 0)],
     },
     duplicates=0,
-    fingerprint="",
+    digests=np.array([], dtype=str),
 )
 
 
