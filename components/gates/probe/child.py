@@ -36,18 +36,25 @@ def serve(path: str, shape: list[int], classes: int) -> dict:
     if len(taken) != 1 or list(taken[0]["shape"][1:]) != shape or len(given) != 1:
         complaints.append(f"takes {[list(t['shape']) for t in taken]} where one image of {shape} is meant")
         return {"complaints": complaints, "peak_bytes": None}
-    first = ask(interpreter, np.zeros([1, *shape], taken[0]["dtype"]))
-    complaints += wrong(first, classes)
+    black, white = (np.full([1, *shape], value, taken[0]["dtype"]) for value in (0, brightest(taken[0]["dtype"])))
+    complaints += wrong(ask(interpreter, white), classes)
+    first = ask(interpreter, black)
+    complaints += [more for more in wrong(first, classes) if more not in complaints]
     for what, malformed in malformed_inputs(shape, taken[0]["dtype"]):
         try:
             ask(interpreter, malformed)
             complaints.append(f"takes {what}")
         except Exception:  # a refusal, in whatever words
             pass
-    again = ask(interpreter, np.zeros([1, *shape], taken[0]["dtype"]))
+    again = ask(interpreter, black)
     if not np.array_equal(first, again, equal_nan=True):
         complaints.append("answers otherwise after malformed input")
     return {"complaints": complaints, "peak_bytes": peak("VmHWM") - before}
+
+
+def brightest(dtype) -> float:
+    """The largest value of an image."""
+    return 1.0 if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max
 
 
 def ask(interpreter, batch: np.ndarray) -> np.ndarray:

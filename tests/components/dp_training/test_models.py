@@ -165,7 +165,7 @@ def test_layers_without_weights_do_what_they_say():
 def test_int8_standardizes_a_quiet_channel_beside_one_with_a_spike():
     x = np.random.default_rng(0).uniform(-1, 1, (20, 7, 7, 2)).astype(np.float32)
     x *= np.linspace(0.8, 2, 20, dtype=np.float32)[:, None, None, None]
-    x[:, 3, 3, 1] = 30
+    x[:, 3, 3, 1] = 20
     model = keras.Sequential([keras.layers.Input((7, 7, 2)), Standardize(each_channel=True), keras.layers.Flatten()])
     errors = TFLiteModel(convert(model, "int8", x)).scores(x) - model(x).numpy()
     assert np.abs(errors.reshape(x.shape)[..., 0]).mean() < 0.1
