@@ -168,7 +168,7 @@ def test_int8_standardizes_a_quiet_channel_beside_one_with_a_spike():
     x[:, 3, 3, 1] = 20
     model = keras.Sequential([keras.layers.Input((7, 7, 2)), Standardize(each_channel=True), keras.layers.Flatten()])
     errors = TFLiteModel(convert(model, "int8", x)).scores(x) - model(x).numpy()
-    assert np.abs(errors.reshape(x.shape)[..., 0]).mean() < 0.1
+    assert np.abs(errors.reshape(x.shape)[..., 0]).mean() < 0.09
 
 
 def test_wavelet_features_are_normed_logarithms_of_scattering():
