@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from components.privacy.accounting import epsilon_of
 from components.privacy.ledger import Ledger
 from tests.e2e.conftest import run_tiny
 
@@ -24,6 +25,7 @@ def test_they_are_charged_and_in_the_epsilon_of_what_is_pushed(noised):
     ledger = Ledger(root / "ledger.sqlite")
     training, counted = ledger.charges(SPAN)
     assert training.settled and training.reserved.sampling_probability < 1
+    assert epsilon_of([training.reserved], DELTA) <= 0.95 * 2.95
     assert (counted.executed, counted.reserved.sampling_probability) == (1, 1.0)
     assert record["privacy"]["epsilon"] == pytest.approx(ledger.epsilon(SPAN, DELTA))
     assert "noisy statistics" in record["privacy"]["statement"]
