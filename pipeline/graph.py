@@ -33,6 +33,7 @@ from components.pruning.component import Pruner
 from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
 from components.selection.component import Selector
+from components.statistics.component import NoisedStatistics
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
 
@@ -54,7 +55,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         range_config=_one_span(span) if "{SPAN}" in config.data.roles.train else None,
     )
     examples = example_gen.outputs["examples"]
-    described = ("public",) if config.privacy.statistics == "public" else ("public", "train")
+    described = ("public", "train") if config.privacy.statistics == "declared" else ("public",)
     statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role not in described])
     schema = ImportSchemaGen(schema_file=config.data.schema)
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
@@ -74,6 +75,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
         account=account,
     )
     parent = trainer.outputs["model"]
+    noised = _noised_statistics(config, examples, trainer, data, account)
     baseline = Resolver(
         strategy_class=EarlierBlessedModel,
         candidate=parent,
@@ -93,9 +95,9 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
     made = {name: nodes[-1].outputs["variant"] for name, nodes in recipes.items()}
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     verdicts = union([judge.outputs["verdict"] for judge in judges])
-    shipping = _push(config, places, union(list(made.values())), verdicts)
+    shipping = _push(config, places, union(list(made.values())), verdicts, noised)
 
-    nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, baseline, evaluator]
+    nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, *noised, baseline, evaluator]
     compression = [node for nodes in recipes.values() for node in nodes]
     return Pipeline(
         pipeline_name=config.name,
@@ -115,6 +117,14 @@ def _account(config: Config, places: Places) -> Account:
         population=config.trainer.population,
         metadata=str(places.metadata),
     )
+
+
+def _noised_statistics(config: Config, examples: Channel, trainer: BaseNode, data: str, account: str) -> list[BaseNode]:
+    """The node that counts `train` with noise, if it is wanted."""
+    if config.privacy.statistics != "noised":
+        return []
+    statement = trainer.outputs["statement"]
+    return [NoisedStatistics(examples=examples, statement=statement, data=data, account=account)]
 
 
 def _recipe(
@@ -197,11 +207,14 @@ def _gates(
     return [prober, served, scorer], judges
 
 
-def _push(config: Config, places: Places, variants: Channel, verdicts: Channel) -> list[BaseNode]:
+def _push(
+    config: Config, places: Places, variants: Channel, verdicts: Channel, noised: list[BaseNode]
+) -> list[BaseNode]:
     """The choice among what passed, what must hold of its lineage, and the push."""
     account = to_json(_account(config, places))
     selector = Selector(variants=variants, verdicts=verdicts, config=to_json(config.selection))
-    auditor = PrivacyAuditor(selection=selector.outputs["selection"], account=account)
+    releases = {"statistics": union([node.outputs["statistics"] for node in noised])} if noised else {}
+    auditor = PrivacyAuditor(selection=selector.outputs["selection"], account=account, **releases)
     lineage = Resolver(strategy_class=WholeLineage, selection=selector.outputs["selection"]).with_id("Lineage")
     pusher = Pusher(
         selection=lineage.outputs["selection"],

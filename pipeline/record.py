@@ -63,13 +63,14 @@ class Lineage:
 
 
 def outcome(database: Path, run_id: str) -> dict[str, Any]:
-    """The part of the record that comes from MLMD: privacy, parent, variants, searches, pushed, roles' counts and
-    lineage."""
+    """The part of the record that comes from MLMD: privacy, statistics, parent, variants, searches, pushed, roles'
+    counts and lineage."""
     lineage = Lineage(database, run_id)
     verdicts = [_read(a.uri, "verdict.json") for a in lineage.outputs("Verdict")]
     checks = lineage.outputs("DataCheck")
     return {
         "privacy": _privacy(lineage),
+        "statistics": _statistics(lineage),
         "counts": _read(checks[0].uri, "check.json")["examples"] if checks else {},
         "parent": verdicts[0]["parent"] if verdicts else None,
         "variants": [_variant(v) for v in verdicts],
@@ -139,6 +140,15 @@ def _privacy(lineage: Lineage) -> dict[str, Any] | None:
     statement = _read(found[0].uri, "statement.json")
     mechanism = statement.pop("mechanism")
     return {**statement, **mechanism, "statement": Path(found[0].uri, "statement.txt").read_text()}
+
+
+def _statistics(lineage: Lineage) -> dict[str, Any] | None:
+    """What noisy statistics released, and what it cost alone."""
+    found = [a.uri for a in lineage.outputs("ExampleStatistics") if Path(a.uri, "counts.json").exists()]
+    if not found:
+        return None
+    release = _read(found[0], "release.json")
+    return {**_read(found[0], "counts.json"), "epsilon": release["epsilon"], "delta": release["delta"]}
 
 
 def _pushed(lineage: Lineage) -> dict[str, Any] | None:

@@ -218,6 +218,7 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
         "parent": None,
         "variants": [],
         "searches": [],
+        "statistics": None,
         "pushed": None,
         "nodes": [],
         "lineage": [],

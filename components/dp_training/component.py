@@ -1,6 +1,5 @@
 """TFX glue: reserve ε, train, settle, save the model with its statement."""
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from components.dp_training.tuning import fingerprint_of, span_of
 from components.example_gen.config import DataConfig
 from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
+from components.privacy.config import PrivacyConfig
 from components.privacy.statement import Statement
 from components.quantization.core import convert
 
@@ -43,10 +43,13 @@ def DPTrainer(
         from_json(Account, account),
     )
     policy, span = charged_to.policy, span_of(examples, data_config)
-    plain = dataclasses.replace(policy, budget_epsilon=policy.epsilon, budget_days=None, statistics="public")
-    target = to_json(plain)  # another budget, or other statistics, make no other model
+    epsilon = policy.training_epsilon
+    plain = PrivacyConfig(
+        epsilon=epsilon, delta=policy.delta, budget_epsilon=epsilon, records_per_person=policy.records_per_person
+    )
+    target = to_json(plain)  # another budget, or other statistics at the same ε, make no other model
     run = run_key(config, data, target, fingerprint_of(examples))
-    mechanism = mechanism_for(policy.epsilon, policy, trainer)
+    mechanism = mechanism_for(epsilon, policy, trainer)
     training = ChargedTraining(charged_to, span, run, mechanism, trainer.checkpoint_seconds)
     network = build(trainer.model, data_config.image_shape, len(data_config.classes))
     if trainer.pretrain_epochs and not training.has_begun:

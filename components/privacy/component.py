@@ -8,7 +8,7 @@ from pathlib import Path
 from components.common.artifacts import PrivacyAudit, Selection
 from components.common.errors import GateError
 from components.common.settings import from_json
-from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component
+from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.privacy.account import Account
 from components.privacy.lineage import ancestry
 from components.privacy.taint import EXEMPT_ROLES, taint_of
@@ -19,8 +19,10 @@ def PrivacyAuditor(
     selection: InputArtifact[Selection],
     audit: OutputArtifact[PrivacyAudit],
     account: Parameter[str],
+    statistics: InputArtifact[list[standard_artifacts.ExampleStatistics]] = None,
 ) -> None:
-    """Walks from the selected variant to its sources; refuses it if an execution read private splits uncharged.
+    """Walks from the selected variant, and from noisy statistics, to their sources; refuses it if an execution
+    among them read private splits uncharged.
 
     Raises:
         GateError: ε is infinite; the executions that make it so are named.
@@ -28,7 +30,7 @@ def PrivacyAuditor(
     """
     charged_to = from_json(Account, account)
     book = charged_to.open().book()
-    behind = ancestry(charged_to.metadata, [selection.id])
+    behind = ancestry(charged_to.metadata, [selection.id, *(found.id for found in statistics or ())])
     taint = taint_of(behind.executions, behind.orphans, book, charged_to.policy.statistics)
     spans = sorted({name for ids in taint.charges.values() for id in ids for name in book.charges[id].spans})
     epsilons = {name: book.spans[name].epsilon(charged_to.policy.delta) for name in spans}

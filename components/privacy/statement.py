@@ -69,9 +69,11 @@ class Statement:
         )
         if self.epsilon == self.run_epsilon:
             return promise
-        return (
-            f"{promise} This run alone spent ε = {self.run_epsilon:.3f}; the rest was spent by other runs on the span."
-        )
+        if self.statistics == "noised":
+            own, others = "Its training", "other runs on the span and by noisy statistics of it"
+        else:
+            own, others = "This run", "other runs on the span"
+        return f"{promise} {own} alone spent ε = {self.run_epsilon:.3f}; the rest was spent by {others}."
 
     def _unit(self) -> str:
         group = self.mechanism.group
@@ -114,7 +116,7 @@ class Statement:
         )
 
     def _statistics(self) -> str:
-        if self.statistics == "public":
+        if self.statistics != "declared":
             return ""
         return "the statistics and drift checks of the training examples (privacy.statistics = declared), "
 

@@ -8,6 +8,7 @@ from typing import Any
 from components.common.errors import GateError
 from components.example_gen.config import PRIVATE
 from components.privacy.book import Book
+from components.privacy.release import load_release
 from components.privacy.statement import Statement, load_statement
 
 COPIES = "copies files and releases nothing"
@@ -60,9 +61,9 @@ def taint_of(
     """Looks at every execution behind a model.
 
     One that is given examples with a private split is taken to have read it, unless its settings, which `_READS` knows
-    how to read, say otherwise. What read a private split must have put out a statement that names a charge which its
-    inputs do not name, and the ledger must hold that charge, for that mechanism, on a span of that number. A model that
-    was brought from outside has nobody who accounts for it.
+    how to read, say otherwise. What read a private split must have put out a statement, or a release, that names a
+    charge which its inputs do not name, and the ledger must hold that charge, for that mechanism, on a span of that
+    number. A model that was brought from outside has nobody who accounts for it.
 
     Args:
         executions: all of them. orphans: artifacts that no execution put out. book: of the ledger. statistics: as
@@ -119,7 +120,7 @@ def _uncovered(execution: Execution, private: list[Artifact], claims: dict[int, 
 
 
 def _new_claims(execution: Execution) -> dict[int, Any]:
-    """Mechanisms by charge that the statements of the outputs name, and those of the inputs do not."""
+    """Mechanisms by charge that statements and releases of the outputs name, and those of the inputs do not."""
     before = {id for artifact in execution.inputs for id in _claims(artifact)}
     after = {id: m for artifact in execution.outputs for id, m in _claims(artifact).items()}
     return {id: mechanism for id, mechanism in after.items() if id not in before}
@@ -127,6 +128,9 @@ def _new_claims(execution: Execution) -> dict[int, Any]:
 
 def _claims(artifact: Artifact) -> dict[int, Any]:
     try:
+        if artifact.kind == "ExampleStatistics":
+            release = load_release(artifact.uri)
+            return {release.charge: release.mechanism}
         stated: Statement = load_statement(artifact.uri)
     except GateError:
         return {}

@@ -38,6 +38,8 @@ def test_the_words_say_what_came_before():
     assert "weights pretrained on the public split" in dataclasses.replace(MADE, pretrained=True).in_words()
     assert "This run alone" not in MADE.in_words()
     assert "This run alone spent ε = 1.500" in dataclasses.replace(MADE, run_epsilon=1.5).in_words()
+    noised = dataclasses.replace(MADE, run_epsilon=1.5, statistics="noised").in_words()
+    assert "Its training alone spent ε = 1.500" in noised and "noisy statistics" in noised and "declared)" not in noised
 
 
 def test_the_words_say_whose_examples_and_what_was_declared():

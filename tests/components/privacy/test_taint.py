@@ -10,6 +10,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.ledger import Ledger
 from components.privacy.lineage import ancestry, connection
+from components.privacy.release import Release
 from components.privacy.statement import Statement, Tuned
 from components.privacy.taint import Taint, taint_of
 from tests.components.privacy.conftest import DELTA, RUN, policy
@@ -144,6 +145,21 @@ def test_statistics_that_are_declared_are_exempt_and_said_so(store):
     behind = ancestry(store.place, [made])
     taint = taint_of(behind.executions, behind.orphans, store.ledger.book(), "declared")
     assert taint.unaccounted == [] and any(name.startswith("StatisticsGen") for name in taint.exempt)
+
+
+def test_noisy_statistics_need_a_charge_of_their_own(store):
+    examples = store.examples()
+    statement = store.trained(examples)
+    charge = store.ledger.reserve(["a/span-1"], "statistics", TUNING, policy(10.0))
+    for number, covered in ((charge.id, True), (1, False), (77, False)):
+        made = store.artifact("ExampleStatistics")
+        release = Release(span="a/span-1", charge=number, mechanism=TUNING, epsilon=0.1, delta=DELTA)
+        release.save(str(store.folder / f"artifact-{made}"))
+        store.execution("NoisedStatistics", [examples, statement], [made])
+        assert (store.taint(made).unaccounted == []) == covered
+    without = store.artifact("ExampleStatistics")
+    store.execution("NoisedStatistics", [examples, statement], [without])
+    assert "names no charge" in store.taint(without).unaccounted[0]
 
 
 def test_a_private_stage_needs_a_charge_that_its_parent_does_not_have(store):

@@ -104,6 +104,7 @@ RECORD = {
     "max_drop": 0.01,
     "variants": [VARIANT],
     "searches": [SEARCH],
+    "statistics": None,
     "pushed": {"recipe": "int8", "path": "p", "sha256": "0" * 64, "version": 1},
     "nodes": [{"id": "DPTrainer", "state": "ran", "seconds": 40.0}],
     "lineage": [
