@@ -83,7 +83,7 @@ class Ledger:
                 body = {
                     "run": run,
                     "spans": sorted(set(spans)),
-                    "mechanism": dataclasses.asdict(mechanism),
+                    "mechanism": vars(mechanism),
                     "pins": {name: _as_pin(span) for name, span in pins.items()},
                 }
                 like = book.like(mechanism, curve)
