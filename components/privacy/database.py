@@ -33,9 +33,7 @@ _READ = sa.select(entries).where(entries.c.number >= sa.bindparam("first")).orde
 _HASH = sa.select(entries.c.hash).where(entries.c.number == sa.bindparam("number"))
 _APPEND = entries.insert()
 _READ_LOCKED = (
-    sa.select(entries)
-    .select_from(lock.outerjoin(entries, entries.c.number >= sa.bindparam("first")))
-    .with_for_update()
+    sa.select(entries).select_from(lock.outerjoin(entries, entries.c.number >= sa.bindparam("first"))).with_for_update()
 )
 _LOCK = sa.select(lock.c.id).with_for_update()
 _VERSION = sa.text("SELECT version_num FROM alembic_version")
