@@ -1,4 +1,4 @@
-"""The tiny preset with its ledger on a PostgreSQL: charged, refused where the budget is spent, one line where it is away."""
+"""The tiny preset with its ledger on a PostgreSQL: charged, refused when it is spent, one line when it is away."""
 
 import pytest
 
