@@ -6,6 +6,7 @@ other tables.
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _LINES = {
     "scattering": "Fashion-MNIST, data-independent features, ε ≤ 3",
     "scattering-eps1": "Fashion-MNIST, data-independent features, ε ≤ 1",
 }
+_DATABASES = {"sqlite": "sqlite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
 _COMPRESSED = {
     "lenet5": "LeNet-5",
     "ds_cnn": "Depthwise separable CNN",
@@ -86,6 +88,22 @@ def scoring_rows(baseline: dict) -> list[tuple[str, str, str]]:
     return [(what, f"≥ {bound:g}×", f"{measured['faster']:.1f}×")]
 
 
+def ledger_rows(baseline: dict) -> list[tuple[str, str, str]]:
+    """(what, bound, reviewed figure) of `ledger`: the median ratio of several runs, and how far they lie apart."""
+    bounds, measured = baseline["bounds"], baseline["measured"]
+    rates = [
+        (
+            f"Ledger on {_DATABASES[name]}: reservations over inserts that lock a row, eight processes",
+            f"≥ {bounds['ratio']:g}×",
+            f"{statistics.median(ratios):.2f}× ({min(ratios):.2f} to {max(ratios):.2f})",
+        )
+        for name, ratios in baseline["ratios"].items()
+    ]
+    later = max(found["extra_ms"] for found in measured.values())
+    what = "Ledger: a reservation decides later behind 10,000 runs over 1,000 spans, by at most"
+    return [*rates, (what, f"< {bounds['extra_ms']:g} ms", f"{later:.1f} ms")]
+
+
 def compression_table(baseline: dict, model: str) -> list[str]:
     """The lines of `compression` of one model: points of accuracy lost, with the hull of the seeds' 95 % intervals, and
     how many times smaller the file is; the guide's beside it."""
@@ -134,6 +152,7 @@ _ROWS = (
     ("private_model", private_model_rows),
     ("gate_calibration", gate_rows),
     ("scoring", scoring_rows),
+    ("ledger", ledger_rows),
 )
 
 

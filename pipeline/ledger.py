@@ -114,11 +114,9 @@ def decide(
 
 
 def _open(root: Path, ledger: str | None):
-    from components.privacy.ledger import Ledger
-    from components.privacy.witness import LineageWitness
+    from components.privacy.witness import witnessed
 
-    metadata = metadata_of(root.expanduser())
-    return Ledger(_place(root, ledger), LineageWitness(str(metadata)) if metadata.exists() else None)
+    return witnessed(_place(root, ledger), metadata_of(root.expanduser()))
 
 
 def _place(root: Path, ledger: str | None) -> str:

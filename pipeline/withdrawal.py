@@ -7,8 +7,8 @@ from typing import Any
 from components.example_gen.config import ROLES
 from components.example_gen.withdrawal import Withdrawn, take_out
 from components.privacy.entries import WITHDRAW
-from components.privacy.ledger import Ledger
 from components.privacy.lineage import Descendant, descendants
+from components.privacy.witness import witnessed
 from pipeline.config import Config
 from pipeline.guards import locked
 from pipeline.places import ledger_of, metadata_of
@@ -25,9 +25,13 @@ def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]
         training, with its ε; retrain: what to run so that they are in no model any more.
 
     Raises:
+        LedgerError: the ledger is not what it was; nothing was taken out.
         LockgateError: a run uses the root, or a file is damaged or cannot be written; what was taken out until then is.
     """
     with locked(root):
+        database = metadata_of(root)
+        ledger = witnessed(ledger_of(root), database)
+        ledger.book()
         removed = list(_removed(_data_files(config), withdrawn))
         examples = sorted(root.glob("artifacts/ImportExampleGen/examples/*"))
         copies, touched = [], []
@@ -35,9 +39,10 @@ def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]
             rows = list(_removed(((file, {}) for file in sorted(artifact.glob("Split-*/*"))), withdrawn))
             copies += rows
             touched += [str(artifact)] if any("Split-train" in row["file"] for row in rows) else []
-        database = metadata_of(root)
         models = descendants(str(database), touched) if database.exists() else []
-        _noted(root, config, removed)
+        if removed:
+            records = sum(row["records"] for row in removed)
+            ledger.note(WITHDRAW, {"data": config.data.name, "records": records})
     return {
         "removed": removed,
         "copies": copies,
@@ -58,12 +63,6 @@ def _removed(files: Iterable[tuple[Path, dict[str, Any]]], withdrawn: Withdrawn)
         gone = take_out(file, withdrawn) if file.is_file() else 0
         if gone:
             yield {**facts, "file": str(file), "records": gone}
-
-
-def _noted(root: Path, config: Config, removed: list[dict[str, Any]]) -> None:
-    if removed:
-        records = sum(row["records"] for row in removed)
-        Ledger(ledger_of(root)).note(WITHDRAW, {"data": config.data.name, "records": records})
 
 
 def _retrain(config: Config, models: list[Descendant]) -> list[str]:

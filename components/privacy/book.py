@@ -2,6 +2,7 @@
 
 import datetime
 import fnmatch
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from components.privacy import filters
 from components.privacy.accounting import ORDERS, Mechanism, epsilon_of
 from components.privacy.entries import DECIDE, POLICY, RESERVE, SETTLE, Entry, Head
 from components.privacy.policy import Budget, Policy
+
+_mechanism = functools.lru_cache(maxsize=1024)(Mechanism)  # nightly runs are alike
 
 
 @dataclass(kw_only=True)
@@ -113,9 +116,9 @@ class Book:
 
     def add(self, entry: Entry) -> None:
         """Takes one more entry in."""
-        said = entry.says()
+        said, made = entry.says(), datetime.datetime.fromisoformat(entry.made)
         if entry.kind == RESERVE:
-            self._reserve(entry, said)
+            self._reserve(entry, said, made)
         elif entry.kind == SETTLE:
             self._settle(self.charges[said["charge"]], said["executed"])
         elif entry.kind == POLICY:
@@ -124,7 +127,6 @@ class Book:
             self.kept = tuple(said["kept"])
             for span in self.spans.values():
                 span.closed = self.is_closed(span.name)
-        made = datetime.datetime.fromisoformat(entry.made)
         self.head, self.newest = entry.head, max(self.newest or made, made)
 
     def add_what_can_be_read(self, entries: Iterable[Entry]) -> None:
@@ -156,14 +158,14 @@ class Book:
         """All charges on a span, oldest first."""
         return self.spans[span].charges if span in self.spans else []
 
-    def _reserve(self, entry: Entry, said: dict[str, Any]) -> None:
+    def _reserve(self, entry: Entry, said: dict[str, Any], made: datetime.datetime) -> None:
         charge = Charge(
             id=entry.number,
             run=said["run"],
             spans=tuple(said["spans"]),
-            reserved=Mechanism(**said["mechanism"]),
+            reserved=_mechanism(**said["mechanism"]),
             curve=np.frombuffer(entry.curve) if entry.curve else self.charges[said["curve_of"]].curve,
-            made=datetime.datetime.fromisoformat(entry.made),
+            made=made,
         )
         for name, pin in said["pins"].items():
             pinned, closed = Budget(**pin["budget"]), self.is_closed(name)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 RESERVE, SETTLE, POLICY, DECIDE, WITHDRAW = "reserve", "settle", "policy", "decide", "withdraw"
 BEFORE_ALL = "0" * 64
+_parsed = json.JSONDecoder().raw_decode
 
 
 class Head(NamedTuple):
@@ -35,7 +36,7 @@ class Entry(NamedTuple):
 
     def says(self) -> dict[str, Any]:
         """The body as a mapping."""
-        return json.loads(self.body)
+        return _parsed(self.body)[0]
 
 
 def sealed(previous: str, number: int, kind: str, made: str, body: dict[str, Any], curve: bytes = b"") -> Entry:
@@ -59,17 +60,16 @@ def damage(entries: Sequence[Entry], before: Head = Head()) -> list[str]:  # noq
     them; its number may leave a gap.
     """
     found: list[str] = []
-    at = before
-    for i, entry in enumerate(entries):
-        number, kind, made, body, curve, hash_ = entry
+    last, bound = before
+    for i, (number, kind, made, body, curve, hash_) in enumerate(entries):
         if kind == DECIDE and hash_ == _hash(digest(entries[:i]), number, kind, made, body, curve):
             found.clear()
-        elif number != at.number + 1:
-            gone = f"entry {at.number + 1}" if number == at.number + 2 else f"entries {at.number + 1} to {number - 1}"
+        elif number != last + 1:
+            gone = f"entry {last + 1}" if number == last + 2 else f"entries {last + 1} to {number - 1}"
             found.append(f"{gone} must stand before entry {number}")
-        elif hash_ != _hash(at.hash, number, kind, made, body, curve):
+        elif hash_ != _hash(bound, number, kind, made, body, curve):
             found.append(f"entry {number} ({kind}, {made[:19]}) was changed or moved")
-        at = entry.head
+        last, bound = number, hash_
     return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from components.common.errors import BudgetError, ConfigError, LedgerError
+from components.common.garbage import uncollected
 from components.privacy import database
 from components.privacy.accounting import ORDERS, Mechanism
 from components.privacy.book import Book, Charge, Span
@@ -83,7 +84,7 @@ class Ledger:
                 body = {
                     "run": run,
                     "spans": sorted(set(spans)),
-                    "mechanism": dataclasses.asdict(mechanism),
+                    "mechanism": vars(mechanism),
                     "pins": {name: _as_pin(span) for name, span in pins.items()},
                 }
                 like = book.like(mechanism, curve)
@@ -215,9 +216,10 @@ class Ledger:
                     self._book.add(row)
                 return self._book
             self._book = None
-        rows = database.read(connection)
-        _raise_if(self._wrong(rows))
-        self._book = _added_up(rows)
+        with uncollected():
+            rows = database.read(connection)
+            _raise_if(self._wrong(rows))
+            self._book = _added_up(rows)
         return self._book
 
     def _wrong(self, rows: Sequence[Entry]) -> list[str]:

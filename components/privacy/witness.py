@@ -1,10 +1,13 @@
 """The head of the ledger as MLMD remembers it: what tells an older copy, or one cut short, from the ledger itself."""
 
+from pathlib import Path
+
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.common.errors import ServiceError
 from components.privacy.entries import Head
+from components.privacy.ledger import Ledger
 from components.privacy.lineage import connection
 
 _TYPE, _NAME = "LedgerHead", "ledger"
@@ -52,3 +55,8 @@ class LineageWitness:
     def _away(self, error: Exception) -> ServiceError:
         reason = " ".join(str(error).split())
         return ServiceError(f"the metadata {self._place} must be readable and writable. Received: {reason}")
+
+
+def witnessed(ledger: str, metadata: Path) -> Ledger:
+    """A ledger with MLMD's sqlite file as its witness, which is not there before a root's first run."""
+    return Ledger(ledger, LineageWitness(str(metadata)) if metadata.exists() else None)
