@@ -14,8 +14,8 @@ class SearchConfig:
     clusters: the levels that a kernel may have, beside being left dense or unclustered. public: how each try is
     fine-tuned, once, with all that it promises held; None for weights only. quantization_aware: whether the int8
     rounding is held too while it is. power: probability with which the gate is to pass what was found. tries: how
-    many combinations of levels are made and measured at most; one takes about as
-    long as the best fixed recipe (`benchmarks.search_cost`).
+    many combinations of levels are made and measured at most; each takes about as long as a fixed recipe
+    (`benchmarks.search_cost`).
     """
 
     max_drop: float
