@@ -21,7 +21,7 @@ from components.search.plans import Level
 
 _BATCH = 500
 _DENSE, _UNCLUSTERED = 0.0, 0
-_DEFLATED = 65536  # codes of a kernel of which the deflated size is measured
+_DEFLATED = 8192  # codes of a kernel of which the deflated size is measured
 
 
 def scan(parent: keras.Model, config: SearchConfig, images: np.ndarray) -> list[Level]:
@@ -53,7 +53,7 @@ class _Divergence:
 
     def __init__(self, model: keras.Model, images: np.ndarray):
         self._batches = [tf.constant(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
-        self._score = tf.function(lambda batch: tf.nn.log_softmax(model(batch, training=False)))
+        self._score = tf.function(lambda batch: tf.nn.log_softmax(model(batch, training=False)), autograph=False)
         self._parent = self._scores()
 
     def with_values(self, kernel: Kernel, values: np.ndarray) -> float:

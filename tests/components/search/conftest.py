@@ -25,7 +25,7 @@ def validation(public):
 @pytest.fixture(scope="session")
 def settings():
     return SearchConfig(
-        max_drop=0.05,
+        max_drop=0.01,
         sparsities=(0.5, 0.8),
         clusters=(16, 4),
         public=PublicTuning(epochs=2, learning_rate=0.005),
@@ -35,4 +35,4 @@ def settings():
 
 @pytest.fixture(scope="session")
 def target():
-    return Target(max_drop=0.05, margin=0.2, alpha=0.05, holdout=1000, power=0.9)
+    return Target(max_drop=0.01, margin=0.2, alpha=0.05, holdout=1000, power=0.9)

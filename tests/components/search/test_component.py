@@ -63,7 +63,7 @@ def test_it_writes_a_variant_as_the_quantizer_does_and_how_it_was_found(run, tmp
     assert told["target"] == {"max_drop": 0.1, "margin": 0.3, "alpha": 0.01, "holdout": 500, "power": 0.9}
     chosen = next(made for made in told["tries"] if made["key"] == told["chosen"])
     assert (chosen["sha256"], chosen["gzip_bytes"]) == (facts["sha256"], facts["gzip_bytes"])
-    assert len(told["tries"]) == 2 and len(told["scan"]) == 3 * 4
+    assert len(told["tries"]) in (1, 2) and len(told["scan"]) == 3 * 4
 
 
 def test_a_second_process_finds_every_try_and_another_search_finds_none(run, tmp_path, monkeypatch):
