@@ -67,6 +67,14 @@ def private_model_rows(baseline: dict) -> list[tuple[str, str, str]]:
     return [(f"{what}: test accuracy", *accuracy), (f"{what}: all of the download", *size)]
 
 
+def search_rows(baseline: dict) -> list[tuple[str, str, str]]:
+    """(what, bound, reviewed figure) of `search_cost`: a ratio of CPU seconds in one run."""
+    bound, ratio = baseline["bounds"]["ratio"], baseline["measured"]["ratio"]
+    return [
+        ("a recipe by accuracy: CPU time over the best fixed recipe, three parents", f"≤ {bound:g}×", f"{ratio:.1f}×")
+    ]
+
+
 def gate_rows(baseline: dict) -> list[tuple[str, str, str]]:
     """(what, bound, reviewed figure) of `gate_calibration`: probabilities."""
     bounds, measured = baseline["bounds"], baseline["measured"]
@@ -150,6 +158,7 @@ _ROWS = (
     ("dp_throughput", throughput_rows),
     ("dp_accuracy", accuracy_rows),
     ("private_model", private_model_rows),
+    ("search_cost", search_rows),
     ("gate_calibration", gate_rows),
     ("scoring", scoring_rows),
     ("ledger", ledger_rows),
