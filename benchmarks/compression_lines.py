@@ -62,7 +62,7 @@ def _lenet5() -> dict[str, Line]:
 def _ds_cnn() -> dict[str, Line]:
     """Plain int8, and what is hardest for a small model."""
     half, eight = PruneConfig(sparsity=0.5, public=_tuned(4, 0.002)), ClusterConfig(clusters=8)
-    trained, last = QuantizeConfig(public=_tuned(6, 0.001)), QuantizeConfig(per_channel=False, public=_tuned(8, 0.002))
+    trained, last = QuantizeConfig(public=_tuned(6, 0.001)), QuantizeConfig(per_channel=False, public=_tuned(16, 0.003))
     return {
         "int8": Line(model="ds_cnn", stages=(QuantizeConfig(),), seeds=3),
         "qat": Line(model="ds_cnn", stages=(trained,), guide="qat", seeds=3),
