@@ -103,6 +103,7 @@ def train(name: str, model: keras.Model, data: Data) -> None:
         return
     before = PublicTuning(epochs=settings.pretrain_epochs, learning_rate=settings.pretrain_learning_rate)
     fit_public(model, data.public, before)
-    mechanism = mechanism_for(_DEFAULT.privacy.epsilon, _DEFAULT.privacy.delta, settings)
+    policy = _DEFAULT.privacy
+    mechanism = mechanism_for(policy.epsilon, policy, settings.sampling_probability, settings.steps)
     with tempfile.TemporaryDirectory() as folder:
         train_privately(model, data.private, settings, mechanism, Journal(Path(folder), math.inf))

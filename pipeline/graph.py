@@ -94,8 +94,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
     recipes = {recipe.name: _recipe(config, places, recipe, parent, checker, examples) for recipe in config.recipes}
     made = {name: nodes[-1].outputs["variant"] for name, nodes in recipes.items()}
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
-    verdicts = union([judge.outputs["verdict"] for judge in judges])
-    shipping = _push(config, places, union(list(made.values())), verdicts, noised)
+    shipping = _push(config, places, made, judges, noised)
 
     nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, *noised, baseline, evaluator]
     compression = [node for nodes in recipes.values() for node in nodes]
@@ -208,10 +207,11 @@ def _gates(
 
 
 def _push(
-    config: Config, places: Places, variants: Channel, verdicts: Channel, noised: list[BaseNode]
+    config: Config, places: Places, made: dict[str, Channel], judges: list[BaseNode], noised: list[BaseNode]
 ) -> list[BaseNode]:
     """The choice among what passed, what must hold of its lineage, and the push."""
-    account = to_json(_account(config, places))
+    account, variants = to_json(_account(config, places)), union(list(made.values()))
+    verdicts = union([judge.outputs["verdict"] for judge in judges])
     selector = Selector(variants=variants, verdicts=verdicts, config=to_json(config.selection))
     releases = {"statistics": union([node.outputs["statistics"] for node in noised])} if noised else {}
     auditor = PrivacyAuditor(selection=selector.outputs["selection"], account=account, **releases)

@@ -104,9 +104,9 @@ class ChargedTraining:
         return tell_step
 
 
-def mechanism_for(epsilon: float, policy: PrivacyConfig, config: TrainerConfig) -> Mechanism:
-    """The mechanism of a training that costs at most `epsilon` at the policy's δ alone."""
-    probability, steps, group = config.sampling_probability, config.steps, policy.records_per_person
+def mechanism_for(epsilon: float, policy: PrivacyConfig, probability: float, steps: int) -> Mechanism:
+    """The mechanism of so many steps at a sampling probability that costs at most `epsilon` at the policy's δ alone."""
+    group = policy.records_per_person
     noise = noise_multiplier_for(epsilon, policy.delta, probability, steps, group=group)
     return Mechanism(noise_multiplier=noise, sampling_probability=probability, steps=steps, group=group)
 

@@ -49,7 +49,7 @@ def DPTrainer(
     )
     target = to_json(plain)  # another budget, or other statistics at the same ε, make no other model
     run = run_key(config, data, target, fingerprint_of(examples))
-    mechanism = mechanism_for(epsilon, policy, trainer)
+    mechanism = mechanism_for(epsilon, policy, trainer.sampling_probability, trainer.steps)
     training = ChargedTraining(charged_to, span, run, mechanism, trainer.checkpoint_seconds)
     network = build(trainer.model, data_config.image_shape, len(data_config.classes))
     if trainer.pretrain_epochs and not training.has_begun:

@@ -5,11 +5,14 @@ done over: the number of steps that was reserved is never passed. The journal ho
 are outputs of the mechanism, and nothing of the sampler, the noise or a batch.
 """
 
+import io
 import os
 import time
 from pathlib import Path
 
 import numpy as np
+
+from components.common.files import write_durably
 
 _COUNT, _STATE = "executed", "state.npz"
 
@@ -37,12 +40,9 @@ class Journal:
 
     def save(self, state: list[np.ndarray]) -> None:
         """Saves the state in one step: a reader sees the one before or this one, whole."""
-        aside = self._folder / f".{_STATE}"
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            np.savez(file, *state)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._folder / _STATE)
+        written = io.BytesIO()
+        np.savez(written, *state)
+        write_durably(self._folder / _STATE, written.getvalue())
         self._saved = time.monotonic()
 
     def is_due(self) -> bool:

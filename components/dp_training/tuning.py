@@ -87,7 +87,7 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         raise GateError(f"a model must be trained further on the span of its statement, {stated}. Received: {span}")
 
     def tune(model, held) -> None:
-        mechanism = mechanism_for(settings.epsilon, account.policy, trainer)
+        mechanism = mechanism_for(settings.epsilon, account.policy, trainer.sampling_probability, trainer.steps)
         training = ChargedTraining(account, span, run, mechanism, trainer.checkpoint_seconds)
         private = iterate_split(examples.uri, "train", data.image_shape)
         training.train(model, private, trainer, scratch, held)

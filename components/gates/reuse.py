@@ -8,7 +8,6 @@ A holdout that has an example in common with an earlier one is not fresh: the ea
 """
 
 import datetime
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import sqlalchemy as sa
 from components.common.errors import ServiceError
 from components.common.sqlite import locking_engine
 from components.gates.measured import Spent
+from components.gates.scoring.table import fingerprint
 
 _metadata = sa.MetaData()
 _decisions = sa.Table(
@@ -63,7 +63,7 @@ class Decisions:
             alpha: what the decision takes.
         """
         short = np.unique([int(digest[:16], 16) for digest in examples]).astype("<u8")
-        holdout = hashlib.sha256("".join(sorted(set(examples))).encode()).hexdigest()
+        holdout = fingerprint(examples)
         with self._transaction() as connection:
             rows = connection.execute(_of(_akin(connection, short) | {holdout})).fetchall()
             at = next((i for i, row in enumerate(rows) if (row.holdout, row.models) == (holdout, models)), len(rows))

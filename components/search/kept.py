@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.common.files import write_durably
+
 
 class Kept:
     """A folder of a search's own.
@@ -26,6 +28,4 @@ class Kept:
     def write(self, name: str, content: Any) -> None:
         """Keeps bytes, or what JSON can hold under a name that ends so; a reader sees all of it or nothing."""
         path = self._folder / name
-        aside = path.with_name(f".{name}.writing")
-        aside.write_bytes(json.dumps(content).encode() if path.suffix == ".json" else content)
-        aside.replace(path)
+        write_durably(path, json.dumps(content).encode() if path.suffix == ".json" else content)

@@ -6,15 +6,14 @@ from pathlib import Path
 
 from components.common.artifacts import PrivacyStatement
 from components.common.examples import iterate_split
-from components.common.settings import from_json
+from components.common.settings import from_json, from_mapping
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import run_key
+from components.dp_training.charged import mechanism_for, run_key
 from components.dp_training.randomness import generator
 from components.dp_training.tuning import fingerprint_of, span_of
 from components.example_gen.config import DataConfig
 from components.privacy.account import Account
-from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
-from components.privacy.config import PrivacyConfig
+from components.privacy.accounting import epsilon_of
 from components.privacy.release import Release
 from components.statistics.core import Counts, as_feature_stats, noisy_counts
 from components.statistics.once import released_once
@@ -35,7 +34,7 @@ def NoisedStatistics(
     """
     data_config, charged_to = from_json(DataConfig, data), from_json(Account, account)
     policy, span = charged_to.policy, span_of(examples, data_config)
-    mechanism = one_release(policy)
+    mechanism = mechanism_for(policy.statistics_epsilon, policy, probability=1.0, steps=1)
 
     def count() -> dict:
         private = iterate_split(examples.uri, "train", data_config.image_shape)
@@ -44,7 +43,7 @@ def NoisedStatistics(
 
     run = run_key("statistics", data, fingerprint_of(examples))
     charge, found = released_once(charged_to, span, run, mechanism, count)
-    counts = from_json(Counts, json.dumps(found))
+    counts = from_mapping(Counts, found, "")
     epsilon = epsilon_of([mechanism], policy.delta)
     Release(span=span, charge=charge, mechanism=mechanism, epsilon=epsilon, delta=policy.delta).save(statistics.uri)
     Path(statistics.uri, "counts.json").write_text(json.dumps(found, indent=2))
@@ -52,10 +51,3 @@ def NoisedStatistics(
     folder = Path(statistics.uri, "Split-train")
     folder.mkdir()
     (folder / "FeatureStats.pb").write_bytes(as_feature_stats(counts).SerializeToString())
-
-
-def one_release(policy: PrivacyConfig) -> Mechanism:
-    """The mechanism of one noisy sum over all examples at the ε of statistics."""
-    group = policy.records_per_person
-    noise = noise_multiplier_for(policy.statistics_epsilon, policy.delta, 1.0, 1, group=group)
-    return Mechanism(noise_multiplier=noise, sampling_probability=1.0, steps=1, group=group)

@@ -1,11 +1,11 @@
 """A computation on private examples that happens once under its charge."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components.common.files import write_durably
 from components.privacy.account import Account
 from components.privacy.accounting import Mechanism
 
@@ -35,17 +35,7 @@ def released_once(
         kept.unlink(missing_ok=True)
         charge = ledger.reserve([span], run, mechanism, account.policy)
     if not kept.exists():
-        _write_once(kept, json.dumps(compute()))
+        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(kept, json.dumps(compute()).encode())
     ledger.settle(charge.id, mechanism.steps)
     return charge.id, json.loads(kept.read_text())
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Writes a file of mode 0600 that is there whole, and on the disk, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = path.with_name(f".{path.name}")
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -6,6 +6,7 @@ Columns: `digest` (of pixels and label), `id`, `label` (int64), `slice:NAME` (st
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,11 @@ def schema(models: tuple[str, ...], slices: tuple[str, ...], classes: int) -> pa
     return pa.schema(fields)
 
 
+def fingerprint(digests: Iterable[str]) -> str:
+    """Names a set of examples by their digests, in whatever order."""
+    return hashlib.sha256("".join(sorted(set(digests))).encode()).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Answers on n distinct examples, in an order that is theirs alone.
@@ -50,7 +56,7 @@ class Table:
     @property
     def fingerprint(self) -> str:
         """Names the examples, in whatever files and order they were."""
-        return hashlib.sha256("".join(self.digests).encode()).hexdigest()
+        return fingerprint(self.digests)
 
 
 def read_table(folder: str, models: tuple[str, ...], slices: tuple[str, ...], classes: int) -> Table:
