@@ -7,7 +7,7 @@ from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGe
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.orchestration import metadata
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import standard_artifacts
@@ -15,6 +15,7 @@ from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
+from components.common.mlmd import connection
 from components.common.settings import to_json
 from components.dp_training.component import DPTrainer
 from components.example_gen.component import DataChecker
@@ -37,6 +38,7 @@ from components.statistics.component import NoisedStatistics
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
 
+RANGE = "range_config"  # of spans, as JSON
 BEAM_ARGS = [
     "--runner=FnApiRunner",
     "--direct_num_workers=1",
@@ -45,14 +47,19 @@ BEAM_ARGS = [
 ]
 
 
-def build(config: Config, places: Places, span: int) -> Pipeline:
-    """Builds the TFX pipeline for one span of examples."""
+def build(config: Config, places: Places, span: int | None) -> Pipeline:
+    """Builds the TFX pipeline.
+
+    Args:
+        config: what to run. places: where everything is kept.
+        span: of the examples; None leaves it to the runtime parameter RANGE, and without one to the newest.
+    """
     data, account = to_json(config.data), to_json(_account(config, places))
 
     example_gen = ImportExampleGen(
         input_base=config.data.root,
         input_config=_input_config(config),
-        range_config=_one_span(span) if "{SPAN}" in config.data.roles.train else None,
+        range_config=_range(config, span),
     )
     examples = example_gen.outputs["examples"]
     described = ("public", "train") if config.privacy.statistics == "declared" else ("public",)
@@ -101,7 +108,7 @@ def build(config: Config, places: Places, span: int) -> Pipeline:
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(places.metadata)),
+        metadata_connection_config=connection(places.metadata),
         components=[*nodes, *compression, *measuring, *judges, *shipping],
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,
@@ -114,7 +121,7 @@ def _account(config: Config, places: Places) -> Account:
         ledger=places.ledger,
         journals=str(places.journals),
         population=config.trainer.population,
-        metadata=str(places.metadata),
+        metadata=places.metadata,
     )
 
 
@@ -234,7 +241,14 @@ def _input_config(config: Config) -> example_gen_pb2.Input:
     )
 
 
-def _one_span(span: int) -> range_config_pb2.RangeConfig:
+def one_span(span: int) -> range_config_pb2.RangeConfig:
+    """The range that holds this span alone."""
     return range_config_pb2.RangeConfig(
         static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
     )
+
+
+def _range(config: Config, span: int | None) -> range_config_pb2.RangeConfig | RuntimeParameter | None:
+    if "{SPAN}" not in config.data.roles.train:
+        return None
+    return RuntimeParameter(name=RANGE, ptype=str, default="") if span is None else one_span(span)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a pipeline keeps things: artifacts, MLMD (sqlite), the ledger, the journals of private training, the count
-    of what `holdout` decided, and the serving folder."""
+    """Where a pipeline keeps things: artifacts, MLMD (see `mlmd.connection`), the ledger, the journals of private
+    training, the count of what `holdout` decided, and the serving folder."""
 
     artifacts: Path
-    metadata: Path
+    metadata: str
     ledger: str
     journals: Path
     decisions: Path
@@ -30,9 +30,9 @@ def places_of(root: Path, pipeline: str) -> Places:
     )
 
 
-def metadata_of(root: Path) -> Path:
-    """MLMD's file, which is not there before the first run."""
-    return root / "metadata.sqlite"
+def metadata_of(root: Path) -> str:
+    """A root's MLMD: a file, which is not there before the first run."""
+    return str(root / "metadata.sqlite")
 
 
 def ledger_of(root: Path) -> str:

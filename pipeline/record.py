@@ -8,18 +8,19 @@ from typing import Any
 from tfx.orchestration import metadata
 
 from components.common.events import INPUTS, MADE, OUTPUTS
+from components.common.mlmd import connection
 
 
 class Lineage:
     """The executions and artifacts of one run, as MLMD has them.
 
     Args:
-        database: the sqlite file.
+        database: place of MLMD.
         run_id: of the run.
     """
 
-    def __init__(self, database: Path, run_id: str):
-        with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(database))) as handle:
+    def __init__(self, database: str, run_id: str):
+        with metadata.Metadata(connection(database)) as handle:
             store = handle.store
             context = store.get_context_by_type_and_name("pipeline_run", run_id)
             self._executions = {e.id: e for e in store.get_executions_by_context(context.id)} if context else {}
@@ -62,7 +63,7 @@ class Lineage:
         return sorted(rows, key=lambda row: (row["execution"], row["artifact"]))
 
 
-def outcome(database: Path, run_id: str) -> dict[str, Any]:
+def outcome(database: str, run_id: str) -> dict[str, Any]:
     """The part of the record that comes from MLMD: privacy, statistics, parent, variants, searches, pushed, roles'
     counts and lineage."""
     lineage = Lineage(database, run_id)

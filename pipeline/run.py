@@ -72,16 +72,14 @@ def roll_back(config: Config, root: Path) -> dict[str, Any]:
     """
     warnings.simplefilter("ignore")  # Google's libraries print a page on import
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    from tfx.orchestration.metadata import sqlite_metadata_connection_config
-
+    from components.common.mlmd import connection, exists
     from components.gates.push.rollback import rollback
 
     places = places_of(root, config.name)
-    if not places.metadata.exists():
+    if not exists(places.metadata):
         raise GateError(f"a rollback must be of something that was pushed. There is no run under {root}")
     with locked(root):
-        database = sqlite_metadata_connection_config(str(places.metadata))
-        return dataclasses.asdict(rollback(places.serving, database, config.name))
+        return dataclasses.asdict(rollback(places.serving, connection(places.metadata), config.name))
 
 
 def save(record: dict[str, Any]) -> None:
@@ -158,9 +156,10 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
 
 def _fill(record: dict[str, Any], root: Path) -> None:
     """Adds what MLMD and the artifacts know of the run."""
+    from components.common.mlmd import exists
     from pipeline.record import outcome, spent_over_time
 
-    if not metadata_of(root).exists():
+    if not exists(metadata_of(root)):
         return
     found = outcome(metadata_of(root), record["run"])
     for role, count in found.pop("counts").items():

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from components.common.mlmd import exists
 from components.example_gen.config import ROLES
 from components.example_gen.withdrawal import Withdrawn, take_out
 from components.privacy.entries import WITHDRAW
@@ -39,7 +40,7 @@ def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]
             rows = list(_removed(((file, {}) for file in sorted(artifact.glob("Split-*/*"))), withdrawn))
             copies += rows
             touched += [str(artifact)] if any("Split-train" in row["file"] for row in rows) else []
-        models = descendants(str(database), touched) if database.exists() else []
+        models = descendants(database, touched) if exists(database) else []
         if removed:
             records = sum(row["records"] for row in removed)
             ledger.note(WITHDRAW, {"data": config.data.name, "records": records})

@@ -12,8 +12,7 @@ class Account:
     """What private trainings on a span are charged to.
 
     policy: what they may spend. ledger: path of its file, or URL. journals: folder of the journals. population:
-    declared number of private examples. metadata: MLMD's sqlite file, which remembers the ledger's head; empty: nobody
-    does.
+    declared number of private examples. metadata: place of MLMD, which remembers the ledger's head; empty: nobody does.
     """
 
     policy: PrivacyConfig

@@ -12,18 +12,11 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.common.errors import GateError, ServiceError
 from components.common.events import INPUTS, OUTPUTS
+from components.common.mlmd import connection
 from components.privacy.statement import load_statement
 from components.privacy.taint import Artifact, Execution
 
 _MODELS = ("Model", "Variant", "PushedModel")
-
-
-def connection(place: str) -> pb.ConnectionConfig:
-    """The connection to the MLMD in a sqlite file."""
-    config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = place
-    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    return config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +31,7 @@ def ancestry(place: str, artifacts: Iterable[int]) -> Ancestry:
     """Walks MLMD from artifacts to their sources, through cached executions and those of earlier runs.
 
     Args:
-        place: of MLMD, see `connection`. artifacts: their ids.
+        place: of MLMD, see `mlmd.connection`. artifacts: their ids.
 
     Raises:
         ServiceError: MLMD cannot be read.
@@ -66,7 +59,7 @@ def descendants(place: str, uris: Iterable[str]) -> list[Descendant]:
     """All models and variants that examples at these uris went into, and where they were pushed to.
 
     Args:
-        place: of MLMD, see `connection`. uris: of Examples artifacts.
+        place: of MLMD, see `mlmd.connection`. uris: of Examples artifacts.
     """
     store = metadata_store.MetadataStore(connection(place))
     kinds = {t.id: t.name for t in store.get_artifact_types()}

@@ -1,14 +1,12 @@
 """The head of the ledger as MLMD remembers it: what tells an older copy, or one cut short, from the ledger itself."""
 
-from pathlib import Path
-
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.common.errors import ServiceError
+from components.common.mlmd import connection, exists
 from components.privacy.entries import Head
 from components.privacy.ledger import Ledger
-from components.privacy.lineage import connection
 
 _TYPE, _NAME = "LedgerHead", "ledger"
 
@@ -17,7 +15,7 @@ class LineageWitness:
     """The newest head, in a context of its own.
 
     Args:
-        place: of MLMD, see `lineage.connection`.
+        place: of MLMD, see `mlmd.connection`.
 
     Raises:
         ServiceError: by every method, if MLMD cannot be used.
@@ -57,6 +55,6 @@ class LineageWitness:
         return ServiceError(f"the metadata {self._place} must be readable and writable. Received: {reason}")
 
 
-def witnessed(ledger: str, metadata: Path) -> Ledger:
-    """A ledger with MLMD's sqlite file as its witness, which is not there before a root's first run."""
-    return Ledger(ledger, LineageWitness(str(metadata)) if metadata.exists() else None)
+def witnessed(ledger: str, metadata: str) -> Ledger:
+    """A ledger with MLMD as its witness; where that is a sqlite file, it is not there before a root's first run."""
+    return Ledger(ledger, LineageWitness(metadata) if exists(metadata) else None)

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
-from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from components.common.errors import Interrupted, LockgateError
+from pipeline.runners.nodes import bind, compiled, launch, state_of
 
 _States = metadata_store_pb2.Execution
 
@@ -46,8 +44,8 @@ def run(
     Raises:
         Exception: whatever the failing node raised.
     """
-    ir = compiler.Compiler().compile(pipeline)
-    runtime_parameter_utils.substitute_runtime_parameter(ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+    ir = compiled(pipeline)
+    bind(ir, run_id)
     config, artifacts = pipeline.metadata_connection_config, Path(pipeline.pipeline_info.pipeline_root)
     drop_abandoned(config, artifacts)
     try:
@@ -63,28 +61,13 @@ def _run_node(ir, node, config, ended: Callable[[NodeResult], None]) -> None:
     id, begun = node.node_info.id, time.monotonic()
     state, execution = "failed", None
     try:
-        execution = _launch(ir, node, config)
-        state = _state(config, execution)
+        launched = launch(ir, node, config)
+        execution = launched.execution_id if launched else None
+        state = state_of(config, execution)
     finally:
         ended(NodeResult(id=id, state=state, seconds=time.monotonic() - begun, execution=execution))
     if state == "failed":
         raise LockgateError(f"node {id} must find its inputs. The log says which are missing")
-
-
-def _launch(ir, node, config) -> int | None:
-    """Runs one node of the compiled pipeline; returns its MLMD execution, None if its inputs were not found."""
-    id, deployment = node.node_info.id, runner_utils.extract_local_deployment_config(ir)
-    if id in ("PrivacyAuditor", "Pusher"):  # idempotent; a cached one would not notice a ledger or folder that was lost
-        node.execution_options.caching_options.enable_cache = False
-    launched = launcher.Launcher(
-        pipeline_node=node,
-        mlmd_connection=metadata.Metadata(config),
-        pipeline_info=ir.pipeline_info,
-        pipeline_runtime_spec=ir.runtime_spec,
-        executor_spec=runner_utils.extract_executor_spec(deployment, id),
-        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, id),
-    ).launch()
-    return launched.execution_id if launched else None
 
 
 def drop_abandoned(config: metadata_store_pb2.ConnectionConfig, artifacts: Path) -> None:
@@ -103,11 +86,3 @@ def drop_abandoned(config: metadata_store_pb2.ConnectionConfig, artifacts: Path)
             execution.last_known_state = _States.CANCELED
         if abandoned:
             handle.store.put_executions(abandoned)
-
-
-def _state(config: metadata_store_pb2.ConnectionConfig, execution: int | None) -> str:
-    if execution is None:
-        return "failed"
-    with metadata.Metadata(config) as handle:
-        state = handle.store.get_executions_by_id([execution])[0].last_known_state
-    return {_States.COMPLETE: "ran", _States.CACHED: "cached"}.get(state, "failed")

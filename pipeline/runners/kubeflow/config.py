@@ -1,0 +1,80 @@
+"""The `[kubeflow]` table: where a cluster keeps things, and what a step of each kind may use."""
+
+import re
+from dataclasses import dataclass, field
+
+from components.common.settings import require
+
+_CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """What a step may use.
+
+    cpu_request, cpu_limit: cores, as `2` or `500m`. memory_request, memory_limit: as `4Gi`. gpu: number of accelerators
+    of gpu_type. retries: how often a step that failed is tried again. timeout_seconds: after which it is ended.
+    node_selector: labels that the node must have. An empty text sets nothing.
+    """
+
+    cpu_request: str = ""
+    cpu_limit: str = ""
+    memory_request: str = ""
+    memory_limit: str = ""
+    gpu: int = 0
+    gpu_type: str = "nvidia.com/gpu"
+    retries: int = 2
+    timeout_seconds: int = 6 * 3600
+    node_selector: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("cpu_request", "cpu_limit"):
+            require(bool(_CPU.fullmatch(getattr(self, name))), name, "be cores, as 2 or 500m", getattr(self, name))
+        for name in ("memory_request", "memory_limit"):
+            require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "be bytes, as 4Gi", getattr(self, name))
+        require(self.gpu >= 0, "gpu", "be at least 0", self.gpu)
+        require(0 <= self.retries <= 100, "retries", "be in [0, 100]", self.retries)
+        require(self.timeout_seconds >= 1, "timeout_seconds", "be at least 1", self.timeout_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubeflowConfig:
+    """Where a cluster keeps things.
+
+    image: of every step. source: folder of the project in it. claim: persistent volume claim that all steps share;
+    root: where it is mounted, and what `--root` is elsewhere. metadata: MLMD's server, `mysql://host:port/database` or
+    `grpc://host:port`. metadata_secret: Kubernetes secret with MySQL's `username` and `password`. ledger: URL of the
+    ledger's database without a password; empty: a file under `root`. ledger_secret: secret with its `password`.
+    steps: by kind of node (`DPTrainer`, `Quantizer`, `Report`, …) what it may use; those that are not named take
+    `default`.
+    """
+
+    image: str = "lockgate:latest"
+    source: str = "/lockgate"
+    claim: str = "lockgate"
+    root: str = "/mnt/lockgate"
+    metadata: str = "mysql://mysql.kubeflow:3306/lockgate"
+    metadata_secret: str = "mysql-secret"
+    ledger: str = ""
+    ledger_secret: str = ""
+    steps: dict[str, StepConfig] = field(default_factory=dict)
+
+    def __post_init__(self):
+        require(bool(self.image), "image", "name an image", self.image)
+        for name in ("source", "root"):
+            value = getattr(self, name)
+            require(value.startswith("/") and value != "/", name, "be an absolute path in the container", value)
+        known = ("mysql://", "grpc://")
+        require(
+            self.metadata.startswith(known),
+            "metadata",
+            "be mysql://host:port/database or grpc://host:port",
+            self.metadata,
+        )
+        require("@" not in self.metadata, "metadata", "hold no user, which comes from metadata_secret", "…@…")
+        require(not self.ledger or "://" in self.ledger, "ledger", "be empty or a URL", self.ledger)
+
+    def step(self, kind: str) -> StepConfig:
+        """What a node of this kind may use."""
+        return self.steps.get(kind) or self.steps.get(DEFAULT) or StepConfig()

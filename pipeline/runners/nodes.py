@@ -1,0 +1,65 @@
+"""One node of the compiled graph through TFX's portable launcher: what every runner does alike."""
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+UNCACHED = ("PrivacyAuditor", "Pusher")  # idempotent; a cached one would not notice a ledger or folder that was lost
+_States = metadata_store_pb2.Execution
+
+
+def compiled(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
+    """TFX's intermediate representation of a pipeline, its nodes in topological order; the run's id is still open."""
+    ir = compiler.Compiler().compile(pipeline)
+    for wrapped in ir.nodes:
+        if wrapped.pipeline_node.node_info.id in UNCACHED:
+            wrapped.pipeline_node.execution_options.caching_options.enable_cache = False
+    return ir
+
+
+def bind(ir: pipeline_pb2.Pipeline, run_id: str, **parameters: str) -> None:
+    """Fills in the run's id, and what the runtime parameters are, in place."""
+    values = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id, **parameters}
+    runtime_parameter_utils.substitute_runtime_parameter(ir, values)
+
+
+def launch(
+    ir: pipeline_pb2.Pipeline,
+    node: pipeline_pb2.PipelineNode,
+    database: metadata.ConnectionConfigType,
+    launched_by: type[launcher.Launcher] = launcher.Launcher,
+) -> data_types.ExecutionInfo | None:
+    """Runs one node: resolves its inputs in MLMD, looks for a cached result, executes, publishes.
+
+    Args:
+        ir: the pipeline, or a part of it that holds the node. node: of it. database: MLMD.
+        launched_by: TFX's launcher, or one derived from it.
+
+    Returns:
+        What was executed, None if its inputs were not found or a condition skips it.
+
+    Raises:
+        Exception: whatever the node raised.
+    """
+    id, deployment = node.node_info.id, runner_utils.extract_local_deployment_config(ir)
+    return launched_by(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(database),
+        pipeline_info=ir.pipeline_info,
+        pipeline_runtime_spec=ir.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, id),
+    ).launch()
+
+
+def state_of(database: metadata.ConnectionConfigType, execution: int | None) -> str:
+    """How an execution ended: ran, cached or failed."""
+    if execution is None:
+        return "failed"
+    with metadata.Metadata(database) as handle:
+        state = handle.store.get_executions_by_id([execution])[0].last_known_state
+    return {_States.COMPLETE: "ran", _States.CACHED: "cached"}.get(state, "failed")
