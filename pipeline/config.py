@@ -17,6 +17,7 @@ from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
+from pipeline.runners.kubeflow.config import KubeflowConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,6 +65,7 @@ class Config:
     gates: GatesConfig
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
     def __post_init__(self):
         for recipe in self.recipes:
@@ -77,7 +79,9 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
-        tables = {key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection")}
+        tables = {
+            key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection", "kubeflow")
+        }
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
 
 
@@ -131,6 +135,7 @@ class _Tables:
     trainer: TrainerConfig
     gates: GatesConfig
     selection: SelectionConfig
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
     def __post_init__(self):
         require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
@@ -197,12 +202,12 @@ def _resolve_paths(data: dict[str, Any], base: Path) -> None:
         if not isinstance(value, str) or not value:
             continue
         if value.startswith(_EMBEDDED):
-            data[key] = str(_embedded() / value.removeprefix(_EMBEDDED))
+            data[key] = str(embedded() / value.removeprefix(_EMBEDDED))
         else:
             data[key] = str((base / value).resolve())
 
 
-def _embedded() -> Path:
+def embedded() -> Path:
     """`data/` of a source checkout, or its copy inside an installed wheel."""
     packaged = Path(__file__).parent / "data"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "data"

@@ -15,7 +15,6 @@ from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
-from components.common.mlmd import connection
 from components.common.settings import to_json
 from components.dp_training.component import DPTrainer
 from components.example_gen.component import DataChecker
@@ -37,8 +36,8 @@ from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
+from pipeline.spans import RANGE, one_span
 
-RANGE = "range_config"  # of spans, as JSON
 BEAM_ARGS = [
     "--runner=FnApiRunner",
     "--direct_num_workers=1",
@@ -108,7 +107,6 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
-        metadata_connection_config=connection(places.metadata),
         components=[*nodes, *compression, *measuring, *judges, *shipping],
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,
@@ -238,13 +236,6 @@ def _input_config(config: Config) -> example_gen_pb2.Input:
     roles = config.data.roles
     return example_gen_pb2.Input(
         splits=[example_gen_pb2.Input.Split(name=role, pattern=getattr(roles, role)) for role in ROLES]
-    )
-
-
-def one_span(span: int) -> range_config_pb2.RangeConfig:
-    """The range that holds this span alone."""
-    return range_config_pb2.RangeConfig(
-        static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
     )
 
 

@@ -135,6 +135,7 @@ def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, 
 def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Watcher, signals: Signals) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     from components.common import progress
+    from components.common.mlmd import connection
     from pipeline.graph import build
     from pipeline.runners import local
 
@@ -150,8 +151,10 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
         record["nodes"].append(vars(result))
         watcher.node_ended(result.id, result.state, result.seconds)
 
+    places = places_of(root, config.name)
     with progress.watching(told):
-        local.run(build(config, places_of(root, config.name), span), record["run"], started, ended)
+        graph = build(config, places, span)
+        local.run(graph, connection(places.metadata), record["run"], started, ended)
 
 
 def _fill(record: dict[str, Any], root: Path) -> None:

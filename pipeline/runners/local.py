@@ -31,12 +31,16 @@ class NodeResult:
 
 
 def run(
-    pipeline: Pipeline, run_id: str, started: Callable[[str, int, int], None], ended: Callable[[NodeResult], None]
+    pipeline: Pipeline,
+    config: metadata_store_pb2.ConnectionConfig,
+    run_id: str,
+    started: Callable[[str, int, int], None],
+    ended: Callable[[NodeResult], None],
 ) -> None:
     """Runs all nodes in topological order; stops at the first that fails.
 
     Args:
-        pipeline: the graph.
+        pipeline: the graph. config: connection to MLMD.
         run_id: under which MLMD knows this run.
         started: called with a node's id, its position from 1 and the number of nodes, before it runs.
         ended: called with its result, also when it failed.
@@ -46,7 +50,7 @@ def run(
     """
     ir = compiled(pipeline)
     bind(ir, run_id)
-    config, artifacts = pipeline.metadata_connection_config, Path(pipeline.pipeline_info.pipeline_root)
+    artifacts = Path(pipeline.pipeline_info.pipeline_root)
     drop_abandoned(config, artifacts)
     try:
         for position, wrapped in enumerate(ir.nodes, start=1):

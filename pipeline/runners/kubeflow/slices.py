@@ -44,7 +44,7 @@ def encode(part: pipeline_pb2.Pipeline) -> str:
     Raises:
         ConfigError: it would not fit into an argument.
     """
-    packed = base64.b85encode(zlib.compress(part.SerializeToString(deterministic=True), 9)).decode()
+    packed = base64.urlsafe_b64encode(zlib.compress(part.SerializeToString(deterministic=True), 9)).decode()
     if len(packed) > _LARGEST:
         node = part.nodes[0].pipeline_node.node_info.id
         raise ConfigError(f"a step's slice must be at most {_LARGEST} bytes. Received: {len(packed)} for {node}")
@@ -58,7 +58,7 @@ def decode(text: str) -> pipeline_pb2.Pipeline:
         ConfigError: it is no slice.
     """
     try:
-        return pipeline_pb2.Pipeline.FromString(zlib.decompress(base64.b85decode(text)))
+        return pipeline_pb2.Pipeline.FromString(zlib.decompress(base64.urlsafe_b64decode(text)))
     except (ValueError, binascii.Error, zlib.error, DecodeError):
         raise ConfigError("a step must carry a slice of a compiled graph. Received: none; compile again") from None
 

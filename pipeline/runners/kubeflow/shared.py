@@ -1,0 +1,131 @@
+"""A run as the MLMD that its steps share knows it: which graph it runs, whether it was refused, what a step left."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+from tfx.orchestration.portable import launcher
+from tfx.orchestration.portable.mlmd import context_lib
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.common.errors import ConfigError
+
+_REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
+_RUN, _NODE = "pipeline_run", "node"
+_States = metadata_store_pb2.Execution
+_OPEN = (_States.NEW, _States.RUNNING)
+
+
+class SharedRun:
+    """One node's view of its run.
+
+    Args:
+        database: MLMD. node: with its contexts bound to the run. run: its id.
+    """
+
+    def __init__(self, database: metadata.ConnectionConfigType, node: pipeline_pb2.PipelineNode, run: str):
+        self.database, self._node, self._run = database, node, run
+
+    def join(self, graph: str) -> str:
+        """Registers the run, or finds it.
+
+        Args:
+            graph: fingerprint of the graph that this step belongs to.
+
+        Returns:
+            Why the run was refused, empty if it was not.
+
+        Raises:
+            ConfigError: other steps of the run belong to another graph.
+        """
+        with metadata.Metadata(self.database) as handle:
+            context_lib.prepare_contexts(handle, self._node.contexts)
+            context = handle.store.get_context_by_type_and_name(_RUN, self._run)
+            known = context.custom_properties[_GRAPH].string_value
+            if known and known != graph:
+                raise ConfigError(
+                    f"all steps of a run must be of one graph. Received: {graph[:12]} in a run of {known[:12]}"
+                )
+            refused = context.custom_properties[_REFUSED].string_value
+            if not known:
+                context.custom_properties[_GRAPH].string_value = graph
+                handle.store.put_contexts([context])
+        return refused
+
+    def refuse(self, why: str) -> None:
+        """Marks the run, so that the steps after this one do nothing."""
+        with metadata.Metadata(self.database) as handle:
+            context = handle.store.get_context_by_type_and_name(_RUN, self._run)
+            context.custom_properties[_REFUSED].string_value = why
+            handle.store.put_contexts([context])
+
+    def has_pushed(self) -> bool:
+        """Whether this node pushed a model in this run, or found it pushed."""
+        with metadata.Metadata(self.database) as handle:
+            done = [e.id for e in self._executions(handle.store) if e.last_known_state not in _OPEN]
+            ids = {event.artifact_id for event in handle.store.get_events_by_execution_ids(done)} if done else set()
+            found = handle.store.get_artifacts_by_id(sorted(ids)) if ids else []
+        return any(artifact.custom_properties["pushed"].int_value == 1 for artifact in found)
+
+    def remove_leftovers(self, artifacts: Path) -> None:
+        """Removes what a try of this step that was killed or failed has half written; TFX goes on under the same
+        execution, in the same folders."""
+        with metadata.Metadata(self.database) as handle:
+            ended = (_States.COMPLETE, _States.CACHED)
+            ids = [e.id for e in self._executions(handle.store) if e.last_known_state not in ended]
+        for id in ids:
+            for folder in (f"{self._id}/*/{id}", f"{self._id}/.system/*/{id}"):
+                for leftover in artifacts.glob(folder):
+                    shutil.rmtree(leftover)
+
+    def cancel(self) -> None:
+        """Says that this step's execution does not run any more."""
+        with metadata.Metadata(self.database) as handle:
+            left = [e for e in self._executions(handle.store) if e.last_known_state in _OPEN]
+            for execution in left:
+                execution.last_known_state = _States.CANCELED
+            if left:
+                handle.store.put_executions(left)
+
+    def stamp(self) -> None:
+        """Says on this step's executions which pod ran them; TFX's own kinds of node are registered without it."""
+        with metadata.Metadata(self.database) as handle:
+            new = [e for e in self._executions(handle.store) if _POD not in e.custom_properties]
+            if new:
+                handle.store.put_executions([_stamped(execution) for execution in new])
+
+    def launcher(self) -> type[launcher.Launcher]:
+        """TFX's launcher, whose executions say from the start which pod runs them."""
+        return _StampingLauncher
+
+    @property
+    def _id(self) -> str:
+        return self._node.node_info.id
+
+    def _executions(self, store) -> list[metadata_store_pb2.Execution]:
+        """The executions of this node in this run."""
+        found = []
+        for kind, name in ((_RUN, self._run), (_NODE, f"{self._pipeline}.{self._id}")):
+            context = store.get_context_by_type_and_name(kind, name)
+            found.append({e.id: e for e in store.get_executions_by_context(context.id)} if context else {})
+        return [execution for id, execution in found[0].items() if id in found[1]]
+
+    @property
+    def _pipeline(self) -> str:
+        specs = self._node.contexts.contexts
+        return next(s.name.field_value.string_value for s in specs if s.type.name == "pipeline")
+
+
+class _StampingLauncher(launcher.Launcher):
+    def _register_or_reuse_execution(self, metadata_handle, **arguments):
+        execution = super()._register_or_reuse_execution(metadata_handle=metadata_handle, **arguments)
+        metadata_handle.store.put_executions([_stamped(execution)])
+        return execution
+
+
+def _stamped(execution: metadata_store_pb2.Execution) -> metadata_store_pb2.Execution:
+    execution.custom_properties[_POD].string_value = os.environ.get("KFP_POD_NAME") or socket.gethostname()
+    return execution
