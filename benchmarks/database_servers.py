@@ -45,9 +45,20 @@ class Server:
 
     def fresh(self, name: str) -> str:
         """The URL of another, empty database."""
-        with _engine(self.url).connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text(f"CREATE DATABASE {name}"))
+        self.execute(f"CREATE DATABASE {name}")
         return self.url.rsplit("/", 1)[0] + "/" + name
+
+    def execute(self, statement: str) -> None:
+        """Runs a statement as the server's owner."""
+        with _engine(self.url).connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text(statement))
+
+    def dump(self, database: str) -> bytes:
+        """All that is in a database, as text."""
+        with _engine(self.url.rsplit("/", 1)[0] + "/" + database).connect() as connection:
+            tables = sa.inspect(connection).get_table_names()
+            rows = [connection.execute(sa.text(f"SELECT * FROM {name}")).all() for name in tables]
+        return repr(rows).encode()
 
     def stop(self) -> None:
         """Stops it at once, as a power cut would."""
@@ -102,7 +113,7 @@ def mariadb() -> Iterator[Server]:
         start.write_text(
             "CREATE DATABASE IF NOT EXISTS ledger;\nCREATE USER IF NOT EXISTS lockgate@'127.0.0.1';\n"
             "CREATE USER IF NOT EXISTS lockgate@'localhost';\n"
-            "GRANT ALL ON *.* TO lockgate@'127.0.0.1';\nGRANT ALL ON *.* TO lockgate@'localhost';\n"
+            "GRANT ALL ON *.* TO lockgate@'127.0.0.1' WITH GRANT OPTION;\nGRANT ALL ON *.* TO lockgate@'localhost' WITH GRANT OPTION;\n"
         )
         start.chmod(0o644)
         arguments = [f"--socket={data}/s", f"--port={port}", "--bind-address=127.0.0.1"]

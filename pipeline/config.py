@@ -116,13 +116,17 @@ def load(source: str, overrides: list[str] | None = None) -> Config:
         _override(tables, override)
     if isinstance(tables.get("data"), dict):
         _resolve_paths(tables["data"], Path.cwd())
-    return _checked(tables)
+    return from_dict(tables)
 
 
-def _checked(tables: dict[str, Any]) -> Config:
-    recipes = tables.pop("recipes", None)
-    config = from_mapping(_Tables, tables, "")
-    return Config(recipes=_recipes(recipes), **vars(config))
+def from_dict(tables: dict[str, Any]) -> Config:
+    """The inverse of `Config.as_dict`.
+
+    Raises:
+        ConfigError: one line that says what must hold and what came.
+    """
+    config = from_mapping(_Tables, {key: value for key, value in tables.items() if key != "recipes"}, "")
+    return Config(recipes=_recipes(tables.get("recipes")), **vars(config))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
-from pipeline.spans import RANGE, one_span
+from pipeline.spans import NEWEST, SPAN, one_span
 
 BEAM_ARGS = [
     "--runner=FnApiRunner",
@@ -51,7 +51,7 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
 
     Args:
         config: what to run. places: where everything is kept.
-        span: of the examples; None leaves it to the runtime parameter RANGE, and without one to the newest.
+        span: of the examples; None leaves it to the runtime parameter SPAN, and without one to the newest.
     """
     data, account = to_json(config.data), to_json(_account(config, places))
 
@@ -242,4 +242,4 @@ def _input_config(config: Config) -> example_gen_pb2.Input:
 def _range(config: Config, span: int | None) -> range_config_pb2.RangeConfig | RuntimeParameter | None:
     if "{SPAN}" not in config.data.roles.train:
         return None
-    return RuntimeParameter(name=RANGE, ptype=str, default="") if span is None else one_span(span)
+    return RuntimeParameter(name=SPAN, ptype=str, default=NEWEST) if span is None else one_span(span)

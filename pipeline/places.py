@@ -1,8 +1,10 @@
 """Where a root keeps what pipelines share and leave."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pipeline.config import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,13 @@ def places_of(root: Path, pipeline: str) -> Places:
         decisions=root / "holdout.sqlite",
         serving=root / "serving" / pipeline,
     )
+
+
+def places_in_cluster(config: Config) -> Places:
+    """The places of a configuration's pipeline on Kubeflow: the volume is its root, and servers keep the rest."""
+    cluster = config.kubeflow
+    there = places_of(Path(cluster.root), config.name)
+    return replace(there, metadata=cluster.metadata, ledger=cluster.ledger or there.ledger)
 
 
 def metadata_of(root: Path) -> str:

@@ -5,11 +5,9 @@ import datetime
 import json
 import logging
 import os
-import platform
 import secrets
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
 from pipeline.guards import Signals, locked, logged, unwritable
-from pipeline.places import ledger_of, metadata_of, places_of
+from pipeline.places import places_of
 from pipeline.report.html import render
+from pipeline.runs import blank, filled
 
 
 class Watcher:
@@ -126,7 +125,7 @@ def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, 
     except Exception as error:
         _fail(record, error)
     try:
-        _fill(record, root)
+        filled(record, places_of(root, config.name))
     except Exception as error:  # a database on a full disk: what the run itself said comes first
         if record["error"] is None:
             _fail(record, error)
@@ -157,22 +156,6 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
         local.run(graph, connection(places.metadata), record["run"], started, ended)
 
 
-def _fill(record: dict[str, Any], root: Path) -> None:
-    """Adds what MLMD and the artifacts know of the run."""
-    from components.common.mlmd import exists
-    from pipeline.record import outcome, spent_over_time
-
-    if not exists(metadata_of(root)):
-        return
-    found = outcome(metadata_of(root), record["run"])
-    for role, count in found.pop("counts").items():
-        record["data"]["roles"][role]["examples"] = count
-    record.update(found)
-    if record["state"] == "pushed" and record["pushed"] is None:
-        record.update(state="refused", exit_code=3)
-    record["ledger"] = spent_over_time(ledger_of(root), record["data"])
-
-
 def _fail(record: dict[str, Any], error: Exception) -> None:
     logging.exception("the run failed")
     known = explain(error)
@@ -187,42 +170,4 @@ def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:
         folder.mkdir(parents=True)
     except OSError as error:
         raise unwritable(folder, error) from None
-    settings = config.as_dict()
-    roles = {role: {"pattern": pattern, "examples": None} for role, pattern in settings["data"]["roles"].items()}
-    return {
-        "run": run,
-        "config": config.name,
-        "state": "failed",
-        "exit_code": 1,
-        "started": now.isoformat(timespec="seconds"),
-        "seconds": None,
-        "root": str(root),
-        "log": str(folder / "log.txt"),
-        "report": str(folder / "report.html"),
-        "error": None,
-        "versions": {
-            "lockgate": version("lockgate"),
-            "tfx": version("tfx"),
-            "tensorflow": version("tensorflow"),
-            "python": platform.python_version(),
-        },
-        "data": {
-            "name": config.data.name,
-            "span": span,
-            "classes": list(config.data.classes),
-            "public_source": config.data.public_source,
-            "population": config.trainer.population,
-            "roles": roles,
-        },
-        "max_drop": config.gates.max_drop,
-        "privacy": None,
-        "ledger": None,
-        "parent": None,
-        "variants": [],
-        "searches": [],
-        "statistics": None,
-        "pushed": None,
-        "nodes": [],
-        "lineage": [],
-        "settings": settings,
-    }
+    return blank(config, root, run, span, now)

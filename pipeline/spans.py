@@ -5,7 +5,7 @@ from tfx.proto import range_config_pb2
 
 from components.common.errors import ConfigError
 
-RANGE = "range_config"  # the runtime parameter's name; its value is JSON
+SPAN, NEWEST = "span", "newest"  # the runtime parameter's name, and its default
 
 
 def one_span(span: int) -> range_config_pb2.RangeConfig:
@@ -15,14 +15,14 @@ def one_span(span: int) -> range_config_pb2.RangeConfig:
     )
 
 
-def bindings(span: str) -> dict[str, str]:
-    """The runtime parameter for a span that is given as text; empty stands for the newest.
+def as_range(span: str) -> str:
+    """The runtime parameter's value, a range as JSON, for a span that is given as text.
 
     Raises:
         ConfigError: it is no number.
     """
-    if not span:
-        return {RANGE: ""}
+    if span == NEWEST:
+        return ""
     if not span.isdecimal():
-        raise ConfigError(f"`span` must be a number, or empty for the newest. Received: span={span!r}")
-    return {RANGE: json_format.MessageToJson(one_span(int(span)), indent=None)}
+        raise ConfigError(f"`span` must be a number or {NEWEST}. Received: span={span!r}")
+    return json_format.MessageToJson(one_span(int(span)), indent=None)

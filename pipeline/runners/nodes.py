@@ -8,7 +8,14 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from components.common.errors import ConfigError
+
 UNCACHED = ("PrivacyAuditor", "Pusher")  # idempotent; a cached one would not notice a ledger or folder that was lost
+TYPES = {
+    pipeline_pb2.RuntimeParameter.STRING: str,
+    pipeline_pb2.RuntimeParameter.INT: int,
+    pipeline_pb2.RuntimeParameter.DOUBLE: float,
+}
 _States = metadata_store_pb2.Execution
 
 
@@ -22,9 +29,31 @@ def compiled(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
 
 
 def bind(ir: pipeline_pb2.Pipeline, run_id: str, **parameters: str) -> None:
-    """Fills in the run's id, and what the runtime parameters are, in place."""
-    values = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id, **parameters}
+    """Fills in the run's id, and the runtime parameters that are given as text, in place.
+
+    Raises:
+        ConfigError: one is not of its type, or nobody asked for it.
+    """
+    known = runtime_parameters(ir)
+    values: dict[str, str | int | float] = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    for name, text in parameters.items():
+        try:
+            values[name] = TYPES[known[name].type](text)
+        except (KeyError, ValueError):
+            must = f"be one of {sorted(known)}, of its type"
+            raise ConfigError(f"a runtime parameter must {must}. Received: {name}={text!r}") from None
     runtime_parameter_utils.substitute_runtime_parameter(ir, values)
+
+
+def runtime_parameters(ir: pipeline_pb2.Pipeline) -> dict[str, pipeline_pb2.RuntimeParameter]:
+    """The parameters that a run may set, by name; those that TFX itself fills in are not among them."""
+    found: dict[str, pipeline_pb2.RuntimeParameter] = {}
+    for wrapped in ir.nodes:
+        for value in wrapped.pipeline_node.parameters.parameters.values():
+            if value.WhichOneof("value") == "runtime_parameter":
+                found[value.runtime_parameter.name] = value.runtime_parameter
+    own = (constants.PIPELINE_RUN_ID_PARAMETER_NAME, constants.PIPELINE_ROOT_PARAMETER_NAME)
+    return {name: parameter for name, parameter in sorted(found.items()) if name not in own}
 
 
 def launch(

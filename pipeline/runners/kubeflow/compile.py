@@ -1,11 +1,14 @@
 """The graph as Kubeflow Pipelines' IR: one container step a node, in the order of their dependencies."""
 
 import base64
+import inspect
 import json
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
@@ -15,10 +18,10 @@ from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
 from pipeline.config import PRESETS, Config, embedded
-from pipeline.places import places_of
+from pipeline.places import places_in_cluster
 from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
 from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, sliced
-from pipeline.runners.nodes import compiled
+from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 
 _PUSHER, _REPORT = "Pusher", "Report"
 
@@ -34,11 +37,8 @@ def compile_config(config: Config, file: Path) -> None:
 
     cluster = config.kubeflow
     config = _in_image(config)
-    places = replace(places_of(Path(cluster.root), config.name), metadata=cluster.metadata)
-    if cluster.ledger:
-        places = replace(places, ledger=cluster.ledger)
     settings = base64.urlsafe_b64encode(zlib.compress(json.dumps(config.as_dict()).encode(), 9)).decode()
-    compile_graph(compiled(build(config, places, span=None)), cluster, file, settings)
+    compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
 
 
 def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path, settings: str = "") -> None:
@@ -48,20 +48,19 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
         ir: the pipeline. cluster: where to. file: to write, `.yaml`.
         settings: for the report, which closes the run; without them there is none.
     """
-    name = ir.pipeline_info.id
     graph = graph_fingerprint(ir)
     common = ["--graph", graph, "--code", code_fingerprint(), "--run", dsl.PIPELINE_JOB_ID_PLACEHOLDER]
     common += ["--metadata", cluster.metadata]
 
-    def steps(span: str) -> None:
+    def steps(given: dict[str, Any]) -> None:
         tasks: dict[str, PipelineTask] = {}
         for wrapped in ir.nodes:
             node = wrapped.pipeline_node
             id, kind = node.node_info.id, node.node_info.type.name.rsplit(".", 1)[-1]
-            own = cluster.step(kind)
-            said = ["--slice", encode(sliced(ir, id)), *common, "--timeout", str(own.timeout_seconds)]
-            make = _pushing if id == _PUSHER else _plain
-            task = make(id, cluster, said)(span=span)
+            own, part = cluster.step(kind), sliced(ir, id)
+            said = ["--slice", encode(part), *common, "--timeout", str(own.timeout_seconds)]
+            asked = runtime_parameters(part)
+            task = _step(id, cluster, said, asked)(**{name: given[name] for name in asked})
             _allow(task, cluster, own)
             task.set_display_name(id)
             tasks[id] = task.after(*(tasks[u] for u in node.upstream_nodes if u in tasks))
@@ -69,31 +68,47 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
             with dsl.If(tasks[_PUSHER].outputs["pushed"] == "true", name="if-pushed"):
                 _marker(cluster)().set_caching_options(False)
 
-    @dsl.pipeline(name=f"lockgate-{name}".replace("_", "-").replace(".", "-").replace("+", "-"))
-    def pipeline(span: str = ""):
+    parameters = runtime_parameters(ir)
+
+    def whole(*values: Any) -> None:
+        given = dict(zip(parameters, values, strict=True))
         if not settings:
-            steps(span)
+            steps(given)
             return
         report = _report(cluster, [*common, "--settings", settings])()
         _allow(report, cluster, cluster.step(_REPORT))
         with dsl.ExitHandler(report, name="run"):
-            steps(span)
+            steps(given)
 
+    whole.__name__ = "lockgate-" + re.sub("[^a-z0-9]+", "-", ir.pipeline_info.id)
+    takes = [_taken(parameter, optional=True) for parameter in parameters.values()]
+    whole.__signature__ = inspect.Signature(takes)
+    pipeline = dsl.pipeline(whole, name=whole.__name__)
     compiler.Compiler().compile(pipeline, str(file))
 
 
-def _plain(id: str, cluster: KubeflowConfig, said: list[str]) -> Callable[..., PipelineTask]:
-    def step(span: str):
-        return _container(cluster, "run_node.py", [*said, "--span", span])
+def _step(id: str, cluster: KubeflowConfig, said: list[str], asked: dict[str, Any]) -> Callable[..., PipelineTask]:
+    """The component of a node; the Pusher's says whether it pushed."""
 
+    def step(*values: Any) -> dsl.ContainerSpec:
+        pushed = ["--pushed", values[-1]] if id == _PUSHER else []
+        parameters = [part for name, value in zip(asked, values) for part in ("--parameter", name, value)]  # noqa: B905
+        return _container(cluster, "run_node.py", [*said, *parameters, *pushed])
+
+    takes = [_taken(parameter) for parameter in asked.values()]
+    if id == _PUSHER:
+        takes.append(inspect.Parameter("pushed", inspect.Parameter.KEYWORD_ONLY, annotation=dsl.OutputPath(str)))
+    step.__signature__ = inspect.Signature(takes)
     return _component(step, id)
 
 
-def _pushing(id: str, cluster: KubeflowConfig, said: list[str]) -> Callable[..., PipelineTask]:
-    def step(span: str, pushed: dsl.OutputPath(str)):
-        return _container(cluster, "run_node.py", [*said, "--span", span, "--pushed", pushed])
-
-    return _component(step, id)
+def _taken(parameter: pipeline_pb2.RuntimeParameter, optional: bool = False) -> inspect.Parameter:
+    """A runtime parameter as Kubeflow's; what a run does not set is TFX's default."""
+    kind = TYPES[parameter.type]
+    default = inspect.Parameter.empty
+    if optional and parameter.HasField("default_value"):
+        default = kind(getattr(parameter.default_value, parameter.default_value.WhichOneof("value")))
+    return inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 def _report(cluster: KubeflowConfig, said: list[str]) -> Callable[..., PipelineTask]:

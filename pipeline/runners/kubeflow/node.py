@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"lockgate: {interrupted}", file=sys.stderr)
             return interrupted.exit_code
         except Exception as error:
-            told = _explained(error, step)
+            told = explained(error, step)
             print(f"lockgate: {told}", file=sys.stderr)
             return told.exit_code
     return 0
@@ -54,21 +54,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", required=True, help="the run's id")
     parser.add_argument("--metadata", required=True, help="MLMD: a file, mysql://host:port/database or grpc://…")
     parser.add_argument("--timeout", type=int, default=0, help="seconds after which the step is ended; 0: never")
-    parser.add_argument("--span", default="", help="the span to run on; empty: the newest")
+    given = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
+    parser.add_argument("--parameter", **given, help="a runtime parameter")
     parser.add_argument("--pushed", type=Path, help="a file for `true` or `false`: whether a model was pushed")
     return parser
 
 
 def _run(step: argparse.Namespace) -> str:
     """Runs the step; gives the sentence that says how it ended."""
-    part = _checked(step)
+    checked(step)
     from components.common import progress
     from components.common.mlmd import connection
     from pipeline.runners.kubeflow.shared import SharedRun
+    from pipeline.runners.kubeflow.slices import decode
     from pipeline.runners.nodes import bind
-    from pipeline.spans import bindings
+    from pipeline.spans import SPAN, as_range
 
-    bind(part, step.run, **bindings(step.span))
+    part = decode(step.slice)
+    given = {name: as_range(value) if name == SPAN else value for name, value in step.parameter}
+    bind(part, step.run, **given)
     node = part.nodes[0].pipeline_node
     id, shared = node.node_info.id, SharedRun(connection(step.metadata), node, step.run)
     refused = shared.join(step.graph)
@@ -83,9 +87,13 @@ def _run(step: argparse.Namespace) -> str:
     return said
 
 
-def _checked(step: argparse.Namespace):
-    """The step's slice, if it, the image and the cluster fit together."""
-    from pipeline.runners.kubeflow.slices import code_fingerprint, decode
+def checked(step: argparse.Namespace) -> None:
+    """Makes sure that the step, the image and the cluster fit together.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    from pipeline.runners.kubeflow.slices import code_fingerprint
 
     if "{{" in step.run:
         raise ConfigError(f"Kubeflow Pipelines must fill in the run's id, as 2.4 and newer do. Received: {step.run}")
@@ -95,7 +103,6 @@ def _checked(step: argparse.Namespace):
             "the image must hold the code that compiled the graph: build the image or compile again. "
             f"Received: a graph of {step.code[:12]}, an image of {own[:12]}"
         )
-    return decode(step.slice)
 
 
 def _launched(part, node, shared) -> str:
@@ -130,7 +137,7 @@ def _launched(part, node, shared) -> str:
     return f"{id} {state}"
 
 
-def _explained(error: Exception, step: argparse.Namespace) -> LockgateError:
+def explained(error: Exception, step: argparse.Namespace) -> LockgateError:
     """The one line; what MLMD's client raises when its server is away is the server's."""
     from ml_metadata import errors
 

@@ -3,7 +3,9 @@
 import os
 import shutil
 import socket
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
@@ -11,12 +13,64 @@ from tfx.orchestration.portable import launcher
 from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.common.errors import ConfigError
+from components.common.errors import ConfigError, ServiceError
 
 _REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
 _RUN, _NODE = "pipeline_run", "node"
 _States = metadata_store_pb2.Execution
 _OPEN = (_States.NEW, _States.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What MLMD says of a run. began, ended: seconds since the epoch. span: of its examples. refused: why. failed: a
+    node that did. finished: whether the last node ended well. nodes: a row each, as a run record has them."""
+
+    began: float
+    ended: float
+    span: int | None
+    refused: str
+    failed: str
+    finished: bool
+    nodes: list[dict[str, Any]]
+
+
+def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
+    """Reads what MLMD says of a run.
+
+    Raises:
+        ServiceError: it knows no such run: no step got that far.
+    """
+    with metadata.Metadata(database) as handle:
+        context = handle.store.get_context_by_type_and_name(_RUN, run)
+        if context is None:
+            raise ServiceError(f"a step of the run must have reached MLMD. It knows no run {run}: see the steps' logs")
+        executions = sorted(handle.store.get_executions_by_context(context.id), key=lambda e: e.id)
+        names = {
+            e.id: c.name.split(".", 1)[-1]
+            for c in handle.store.get_contexts_by_type(_NODE)
+            for e in handle.store.get_executions_by_context(c.id)
+        }
+        events = handle.store.get_events_by_execution_ids([e.id for e in executions]) if executions else []
+        artifacts = handle.store.get_artifacts_by_id(sorted({e.artifact_id for e in events}))
+    nodes = [_row(execution, names.get(execution.id, "")) for execution in executions]
+    spans = [a.custom_properties["span"].int_value for a in artifacts if a.type == "Examples"]
+    times = [t for e in executions for t in (e.create_time_since_epoch, e.last_update_time_since_epoch)]
+    return Told(
+        began=min(times, default=context.create_time_since_epoch) / 1000,
+        ended=max(times, default=context.create_time_since_epoch) / 1000,
+        span=max(spans, default=None),
+        refused=_said(context, _REFUSED),
+        failed=next((row["id"] for row in nodes if row["state"] == "failed"), ""),
+        finished=any(row["id"] == "Pusher" and row["state"] != "failed" for row in nodes),
+        nodes=nodes,
+    )
+
+
+def _row(execution: metadata_store_pb2.Execution, name: str) -> dict[str, Any]:
+    seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
+    state = {_States.COMPLETE: "ran", _States.CACHED: "cached"}.get(execution.last_known_state, "failed")
+    return {"id": name, "state": state, "seconds": seconds, "execution": execution.id}
 
 
 class SharedRun:
@@ -44,16 +98,15 @@ class SharedRun:
         with metadata.Metadata(self.database) as handle:
             context_lib.prepare_contexts(handle, self._node.contexts)
             context = handle.store.get_context_by_type_and_name(_RUN, self._run)
-            known = context.custom_properties[_GRAPH].string_value
+            known = _said(context, _GRAPH)
             if known and known != graph:
                 raise ConfigError(
                     f"all steps of a run must be of one graph. Received: {graph[:12]} in a run of {known[:12]}"
                 )
-            refused = context.custom_properties[_REFUSED].string_value
             if not known:
                 context.custom_properties[_GRAPH].string_value = graph
                 handle.store.put_contexts([context])
-        return refused
+        return _said(context, _REFUSED)
 
     def refuse(self, why: str) -> None:
         """Marks the run, so that the steps after this one do nothing."""
@@ -117,6 +170,11 @@ class SharedRun:
     def _pipeline(self) -> str:
         specs = self._node.contexts.contexts
         return next(s.name.field_value.string_value for s in specs if s.type.name == "pipeline")
+
+
+def _said(context: metadata_store_pb2.Context, key: str) -> str:
+    """A custom property, empty if it is not there: to ask a protobuf map for a key makes it, and MLMD dies of that."""
+    return context.custom_properties[key].string_value if key in context.custom_properties else ""
 
 
 class _StampingLauncher(launcher.Launcher):

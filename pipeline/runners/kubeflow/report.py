@@ -1,0 +1,132 @@
+"""The last step of a Kubeflow run: its record and page on the volume, and in Kubeflow's own UI the page, the table of
+variants and the figures. It runs however the run ended."""
+
+import argparse
+import base64
+import datetime
+import json
+import logging
+import os
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_SHOWN = ("accuracy", "gzip_bytes", "download_bytes")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the record and the artifacts.
+
+    Returns:
+        0; 2 MLMD or the volume; 1 a fault of ours.
+    """
+    step = _parser().parse_args(arguments)
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+    from pipeline.runners.kubeflow.node import checked, explained
+
+    try:
+        checked(step)
+        record = _recorded(step)
+        _write(step, record)
+    except Exception as error:
+        told = explained(error, step)
+        print(f"lockgate: {told}", file=sys.stderr)
+        return told.exit_code
+    print(f"lockgate: the run is {record['state']}. {record['error'] or ''}".rstrip())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="report.py", description="Closes a run: its record, page and figures.")
+    for name, about in (
+        ("graph", "fingerprint of the whole graph"),
+        ("code", "fingerprint of the code that compiled it"),
+        ("run", "the run's id"),
+        ("metadata", "place of MLMD"),
+        ("settings", "the configuration, as compile.py wrote it"),
+        ("executor-input", "what Kubeflow says of the outputs"),
+    ):
+        parser.add_argument(f"--{name}", required=True, help=about)
+    parser.add_argument("--page", type=Path, required=True, help="file for the report's page")
+    parser.add_argument("--variants", type=Path, required=True, help="file for the table of variants")
+    return parser
+
+
+def _recorded(step: argparse.Namespace) -> dict[str, Any]:
+    """The run's record, written on the volume."""
+    from components.common.mlmd import connection
+    from pipeline.config import from_dict
+    from pipeline.places import places_in_cluster
+    from pipeline.run import save
+    from pipeline.runners.kubeflow.shared import told_of
+    from pipeline.runs import blank, filled
+
+    config = from_dict(json.loads(zlib.decompress(base64.urlsafe_b64decode(step.settings))))
+    root, told = Path(config.kubeflow.root), told_of(connection(step.metadata), step.run)
+    began = datetime.datetime.fromtimestamp(told.began, datetime.timezone.utc)
+    record = blank(config, root, step.run, told.span, began)
+    record["seconds"], record["nodes"] = round(told.ended - told.began, 1), told.nodes
+    if told.refused:
+        record.update(state="refused", exit_code=3, error=told.refused)
+    elif told.finished:
+        record.update(state="pushed", exit_code=0)
+    else:
+        record.update(error=f"every step must end well. {told.failed or 'One'} did not; its log says why")
+    Path(record["report"]).parent.mkdir(parents=True, exist_ok=True)
+    filled(record, places_in_cluster(config))
+    save(record)
+    return record
+
+
+def _write(step: argparse.Namespace, record: dict[str, Any]) -> None:
+    """What Kubeflow's UI shows."""
+    from pipeline.report.html import render
+    from pipeline.run import write_whole
+
+    step.page.parent.mkdir(parents=True, exist_ok=True)
+    step.variants.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(step.page, render(record))
+    write_whole(step.variants, _table(record))
+    asked = json.loads(step.executor_input)["outputs"]
+    (metrics,) = asked["artifacts"]["metrics"]["artifacts"]
+    said = {"artifacts": {"metrics": {"artifacts": [{**metrics, "metadata": _figures(record)}]}}}
+    file = Path(asked["outputFile"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(said))
+
+
+def _table(record: dict[str, Any]) -> str:
+    """The variants as Markdown."""
+    lines = [
+        f"# {record['config']}: {record['state']}",
+        *([record["error"]] if record["error"] else []),
+        "",
+        "| variant | accuracy | drop, points | gzip, bytes | verdict | why |",
+        "|---|---|---|---|---|---|",
+    ]
+    pushed = record["pushed"] and record["pushed"]["recipe"]
+    for variant in record["variants"]:
+        verdict = variant["verdict"] + (", pushed" if variant["recipe"] == pushed else "")
+        why = " ".join(variant["reasons"]).replace("|", "/")
+        drop = f"{100 * variant['drop']:.2f}"
+        lines.append(
+            f"| {variant['recipe']} | {100 * variant['accuracy']:.2f} % | {drop} | {variant['gzip_bytes']} "
+            f"| {verdict} | {why} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _figures(record: dict[str, Any]) -> dict[str, float]:
+    """The figures of the run that Kubeflow compares over runs: of what was pushed, ε, and how many passed."""
+    found: dict[str, float] = {"passed": sum(v["verdict"] == "pass" for v in record["variants"])}
+    found["pushed"] = int(record["pushed"] is not None)
+    if record["privacy"] and record["privacy"]["epsilon"] is not None:
+        found["epsilon"] = record["privacy"]["epsilon"]
+    for variant in record["variants"]:
+        if record["pushed"] and variant["recipe"] == record["pushed"]["recipe"]:
+            found |= {key: variant[key] for key in _SHOWN}
+    return found

@@ -1,0 +1,147 @@
+"""The tiny preset as Kubeflow runs it: compiled, then every step a process of its own, MLMD in a MariaDB."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.database_servers import mariadb
+from components.privacy.ledger import Ledger
+from pipeline.config import load
+from tests.conftest import skip_without
+from tests.e2e.conftest import PROJECT, run_tiny
+from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, kill
+
+pytestmark = pytest.mark.cluster
+SECRET = {"username": "pipeline", "password": "k9-Sesame-open"}
+SPAN = "fashion-mnist/span-1"
+
+
+@pytest.fixture(scope="module")
+def server():
+    try:
+        with mariadb() as running:
+            running.execute(f"CREATE USER {SECRET['username']} IDENTIFIED BY '{SECRET['password']}'")
+            running.execute(f"GRANT ALL ON *.* TO {SECRET['username']}")
+            yield running
+    except FileNotFoundError as missing:
+        skip_without(f"Debian's package {missing}")
+
+
+@pytest.fixture(scope="module")
+def place(server):
+    """Where MLMD is."""
+    address = server.url.split("@")[1].split("/")[0]
+    server.fresh("mlmd")
+    return f"mysql://{address}/mlmd"
+
+
+def compiled(folder: Path, root: Path, place: str, *settings: str) -> Path:
+    from pipeline.runners.kubeflow.compile import compile_config
+
+    root.mkdir(exist_ok=True)
+    mounts = (f"kubeflow.source={PROJECT}", f"kubeflow.root={root}", f"kubeflow.metadata={place}")
+    compile_config(load("tiny", [*mounts, *settings]), folder / "tiny.yaml")
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, place):
+    """A first run on the cluster: its root, and what became of it; its first try of a step was killed."""
+    folder = tmp_path_factory.mktemp("cluster")
+    killed = []
+
+    def started(name, process):
+        if name == "Evaluator" and not killed:
+            killed.append(name)
+            kill(process)
+
+    cluster = Cluster(folder=folder / "steps", secrets={"mysql-secret": SECRET}, started=started)
+    file = compiled(folder, folder / "root", place)
+    return folder, cluster.run(file)
+
+
+def record_of(folder: Path, run) -> dict:
+    return json.loads((folder / "root" / "runs" / run.id / "run.json").read_text())
+
+
+def test_every_step_ends_well_and_the_killed_one_was_tried_again(ran):
+    _, run = ran
+    assert run.state == SUCCEEDED, run.log()
+    assert {name: step.tries for name, step in run.steps.items() if step.tries != [0]} == {"Evaluator": [-9, 0]}
+    assert run.states["pushed"] == SUCCEEDED and run.steps["Pusher"].outputs == {"pushed": "true"}
+
+
+def test_lineage_verdicts_and_the_file_are_as_of_a_local_run(ran, tmp_path):
+    folder, run = ran
+    code, _ = run_tiny(tmp_path)
+    local = json.loads(next(tmp_path.glob("runs/*/run.json")).read_text())
+    there = record_of(folder, run)
+    assert code == 0 and there["state"] == local["state"] == "pushed"
+
+    def lineage(record):
+        kinds = {row["artifact"]: (row["type"], row["node"]) for row in record["lineage"]}
+        return sorted((row["type"], row["node"], sorted(kinds[i] for i in row["inputs"])) for row in record["lineage"])
+
+    assert lineage(there) == lineage(local) and len(there["lineage"]) > 25
+    assert [(v["recipe"], v["verdict"]) for v in there["variants"]] == [
+        (v["recipe"], v["verdict"]) for v in local["variants"]
+    ]
+    assert {p.name for p in Path(there["pushed"]["path"]).parent.iterdir()} == {
+        p.name for p in Path(local["pushed"]["path"]).parent.iterdir()
+    }
+    assert there["privacy"]["epsilon"] == pytest.approx(local["privacy"]["epsilon"], abs=0.01)
+
+
+def test_kubeflow_shows_the_page_the_table_and_the_figures(ran):
+    folder, run = ran
+    report, record = run.steps["report"], record_of(folder, run)
+    assert report.artifacts["page"].read_text().startswith("<!doctype html>")
+    table = report.artifacts["variants"].read_text()
+    assert all(f"| {variant['recipe']} |" in table for variant in record["variants"]) and ", pushed |" in table
+    assert report.metrics["pushed"] == 1 and report.metrics["epsilon"] == record["privacy"]["epsilon"]
+
+
+def test_no_secret_is_in_a_log_the_yaml_an_artifact_or_mlmd(ran, server):
+    folder, run = ran
+    password = SECRET["password"].encode()
+    found = [p for p in folder.rglob("*") if p.is_file() and password in p.read_bytes()]
+    assert found == [] and any(p.name == "tiny.yaml" for p in folder.rglob("*"))
+    assert password not in server.dump("mlmd") and run.id.encode() in server.dump("mlmd")
+
+
+def test_again_everything_comes_from_the_cache_and_nothing_is_charged(ran, place):
+    folder, _ = ran
+    ledger = Ledger(folder / "root" / "ledger.sqlite")
+    before = ledger.export()
+    cluster = Cluster(folder=folder / "again", secrets={"mysql-secret": SECRET})
+    run = cluster.run(folder / "tiny.yaml", span="1")
+    record = record_of(folder, run)
+    assert run.state == SUCCEEDED and record["state"] == "pushed", run.log()
+    states = {row["id"]: row["state"] for row in record["nodes"]}
+    assert {id for id, state in states.items() if state == "ran"} <= {"PrivacyAuditor", "Pusher"}
+    assert ledger.export() == before and record["data"]["span"] == 1
+
+
+def test_a_budget_that_is_spent_is_a_run_that_pushed_nothing(ran, place):
+    folder, _ = ran
+    cluster = Cluster(folder=folder / "refused", secrets={"mysql-secret": SECRET})
+    changed = ("privacy.budget_epsilon=3.0", "trainer.learning_rate=0.4")
+    (folder / "other").mkdir()
+    run = cluster.run(compiled(folder / "other", folder / "root", place, *changed))
+    record = record_of(folder, run)
+    assert run.state == SUCCEEDED and (record["state"], record["exit_code"]) == ("refused", 3), run.log()
+    assert run.states["pushed"] == SKIPPED and "the budget of span" in record["error"]
+    assert "is skipped, because the run was refused" in run.steps["Selector"].log
+
+
+def test_what_does_not_fit_together_is_one_line_and_exit_code_2(ran, place):
+    folder, _ = ran
+    text = (folder / "tiny.yaml").read_text()
+    other = folder / "other.yaml"
+    code = text.split("--code")[1].split("- ")[1].split()[0]
+    other.write_text(text.replace(code, "0" * 64))
+    run = Cluster(folder=folder / "code", secrets={"mysql-secret": SECRET}).run(other)
+    first = run.steps["ImportSchemaGen"]
+    assert run.state == FAILED and first.tries == [2, 2, 2]
+    assert "the image must hold the code that compiled the graph" in first.log and "Traceback" not in first.log
