@@ -113,7 +113,8 @@ def mariadb() -> Iterator[Server]:
         start.write_text(
             "CREATE DATABASE IF NOT EXISTS ledger;\nCREATE USER IF NOT EXISTS lockgate@'127.0.0.1';\n"
             "CREATE USER IF NOT EXISTS lockgate@'localhost';\n"
-            "GRANT ALL ON *.* TO lockgate@'127.0.0.1' WITH GRANT OPTION;\nGRANT ALL ON *.* TO lockgate@'localhost' WITH GRANT OPTION;\n"
+            "GRANT ALL ON *.* TO lockgate@'127.0.0.1' WITH GRANT OPTION;\n"
+            "GRANT ALL ON *.* TO lockgate@'localhost' WITH GRANT OPTION;\n"
         )
         start.chmod(0o644)
         arguments = [f"--socket={data}/s", f"--port={port}", "--bind-address=127.0.0.1"]
