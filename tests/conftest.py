@@ -4,9 +4,15 @@ import os
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+settings.register_profile(  # the same examples every time, however slow the machine
+    "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 def skip_without(what: str) -> NoReturn:

@@ -13,6 +13,14 @@ from PIL import Image
 SHAPE, CLASSES = (12, 12, 1), 3
 
 
+@pytest.fixture(autouse=True)
+def the_same_weights_every_time():
+    """Seeds what asks for no seed of its own: weights, shuffling, augmentation, k-means++. Not private noise."""
+    from components.common.legacy_keras import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def make_model():
     """Makes a fresh CNN with 843 weights that takes images of 12x12x1 and returns 3 logits."""

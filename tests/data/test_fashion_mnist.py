@@ -305,7 +305,7 @@ def test_script_ends_with_2_and_one_line(tmp_path):
         "--output",
         tmp_path / "out",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())

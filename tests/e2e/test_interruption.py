@@ -49,9 +49,12 @@ def unpublished(root) -> list[str]:
 def test_an_interrupted_run_says_so_and_the_next_goes_on(tmp_path, number, code, after):
     process = start(tmp_path)
     wait_for(process, after)
-    time.sleep(1.5)  # into the node after it: training, or the Evaluator's Beam job
+    if after == "DataChecker":
+        wait_for_step(tmp_path)
+    else:
+        time.sleep(1.5)  # into the Evaluator's Beam job
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == code
     assert "Interrupted:" in out and "Run again" in out and err == ""
     assert kept(tmp_path).serving == {}

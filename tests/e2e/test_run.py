@@ -41,7 +41,7 @@ def test_the_pushed_file_answers_in_a_process_that_has_nothing_of_ours(finished,
     )
     path = finished[1]["pushed"]["path"]
     done = subprocess.run(
-        [sys.executable, "-c", program, path], capture_output=True, text=True, cwd=tmp_path, timeout=120
+        [sys.executable, "-c", program, path], capture_output=True, text=True, cwd=tmp_path, timeout=300
     )
     scores = np.array(json.loads(done.stdout.splitlines()[-1]))
     assert scores.shape == (1, 10) and len(np.unique(scores)) > 1

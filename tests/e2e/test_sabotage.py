@@ -19,7 +19,7 @@ from pipeline.config import load
 from pipeline.run import Watcher, execute
 from tests.e2e.conftest import kept
 
-GATES = {"max_drop": 0.05, "slice_max_drop": 0.2, "max_margin_factor": 1.5, "max_flips": 0.1, "planned_decisions": 1000}
+GATES = {"max_drop": 0.05, "slice_max_drop": 0.3, "max_margin_factor": 1.5, "max_flips": 0.1, "planned_decisions": 1000}
 counter = itertools.count(100)
 
 

@@ -24,7 +24,7 @@ POLICY = PrivacyConfig(epsilon=1.0, delta=1e-5, budget_epsilon=8.0)
 def lockgate(*arguments: str, root: Path, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "ledger", *arguments, "--root", str(root)],
-        capture_output=True, text=True, cwd="/", timeout=100,
+        capture_output=True, text=True, cwd="/", timeout=300,
         env={**os.environ, "PYTHONPATH": str(PROJECT), "COLUMNS": "100", **environment},
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def test_centroids_leave_zeros_alone_and_follow_the_mean_of_the_others():
 
 
 @given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=60), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lloyd_never_errs_more_than_where_it_started(values, count):
     values = np.float32(values)
     starts = np.sort(DRAW.choice(values, count)).astype(np.float32)

@@ -102,7 +102,7 @@ def test_the_exact_level_costs_little_where_there_are_many_examples():
     assert exact_level(8000, 0.01, 0.0125) > 0.99 * 0.0125
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.sampled_from([0.02, 0.05, 0.2]), st.sampled_from([0.05, 0.0125]))
 def test_more_loss_never_makes_a_pass(n, margin, alpha):
     allowed = passing(n, margin, exact_level(n, margin, alpha))

@@ -148,7 +148,7 @@ def test_as_many_decisions_are_made_as_were_planned():
     assert "Bring fresh holdout data" in check.sentence and "decision 4" in check.sentence
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(0, 250),
     st.integers(0, 250),

@@ -106,6 +106,4 @@ class Runs(RuleBasedStateMachine):
 
 
 TestAnyOrder = Runs.TestCase
-TestAnyOrder.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=25, suppress_health_check=list(HealthCheck))

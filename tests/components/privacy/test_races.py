@@ -78,7 +78,7 @@ def killed(place: str, moments: int) -> None:
         ledger, begun = Ledger(place), time.monotonic()
         book = ledger.book()
         ledger.reserve([f"after/{moment}"], "r", RUN, policy(10.0))
-        assert time.monotonic() - begun < 10, "a lock was left"
+        assert time.monotonic() - begun < 45, "a lock was left"  # one is waited for 60 seconds
         reserved = {line.split()[1] for line in lines if line.startswith("reserved")}
         seen += len(reserved)
         for run in reserved:

@@ -55,7 +55,7 @@ def test_a_gate_that_cannot_tell_allows_no_drop():
     assert dataclasses.replace(TARGET, holdout=50).of(seen(0.05)) < 0
 
 
-@limits(deadline=None, max_examples=30)
+@limits(max_examples=30)
 @given(st.floats(0.0, 0.3), st.floats(0.0, 0.2))
 def test_more_disagreement_never_allows_more(discordance, more):
     assert TARGET.of(seen(discordance + more)) <= TARGET.of(seen(discordance)) + 1e-3

@@ -15,7 +15,7 @@ from components.dp_training.models import build
 from components.dp_training.per_example import capture, clipped_gradient_sum, engine, plan, terms, vectorized
 
 L = keras.layers
-SOME = settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=8, suppress_health_check=list(HealthCheck))
 
 
 def batch(model, n, seed=0):

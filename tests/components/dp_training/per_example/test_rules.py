@@ -15,9 +15,6 @@ from components.dp_training.per_example.rules import RULES
 L = keras.layers
 QUICK = settings(
     max_examples=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
