@@ -34,6 +34,8 @@ def sliced(ir: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.Pipeline:
         pipeline_info=ir.pipeline_info, runtime_spec=ir.runtime_spec, execution_mode=ir.execution_mode
     )
     made.nodes.extend(n for n in ir.nodes if n.pipeline_node.node_info.id == node_id)
+    for neighbours in (made.nodes[0].pipeline_node.upstream_nodes, made.nodes[0].pipeline_node.downstream_nodes):
+        neighbours.sort()
     made.deployment_config.Pack(own, deterministic=True)
     return made
 
@@ -64,8 +66,11 @@ def decode(text: str) -> pipeline_pb2.Pipeline:
 
 
 def graph_fingerprint(ir: pipeline_pb2.Pipeline) -> str:
-    """Hexadecimal sha256 of the whole graph."""
-    return hashlib.sha256(ir.SerializeToString(deterministic=True)).hexdigest()
+    """Hexadecimal sha256 of the whole graph, node by node: what is packed inside the whole keeps no order."""
+    digest = hashlib.sha256()
+    for id in sorted(wrapped.pipeline_node.node_info.id for wrapped in ir.nodes):
+        digest.update(sliced(ir, id).SerializeToString(deterministic=True))
+    return digest.hexdigest()
 
 
 def code_fingerprint() -> str:

@@ -1,0 +1,171 @@
+"""A step, in this process and against a sqlite MLMD: how it ends, and what it leaves there."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from components.common.mlmd import connection
+from pipeline.config import load
+from pipeline.graph import build
+from pipeline.places import places_of
+from pipeline.runners.kubeflow.node import main
+from pipeline.runners.kubeflow.slices import code_fingerprint, decode, encode, graph_fingerprint, sliced
+from pipeline.runners.nodes import compiled
+
+NODE = "ImportSchemaGen"
+_States = metadata_store_pb2.Execution
+
+
+@pytest.fixture(autouse=True)
+def umask():
+    """A step sets its process's."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def ir(tmp_path):
+    config = load("tiny")
+    places = replace(places_of(tmp_path / "root", config.name), metadata=str(tmp_path / "metadata.sqlite"))
+    return compiled(build(config, places, span=None))
+
+
+@pytest.fixture
+def step(tmp_path, ir):
+    """Runs a step; arguments may be given in place of the right ones."""
+
+    def run(node: str = NODE, *more: str, **changed: str) -> int:
+        arguments = {
+            "slice": encode(sliced(ir, node)),
+            "graph": graph_fingerprint(ir),
+            "code": code_fingerprint(),
+            "run": "run-1",
+            "metadata": str(tmp_path / "metadata.sqlite"),
+            **changed,
+        }
+        return main([*(part for name, value in arguments.items() for part in (f"--{name}", value)), *more])
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path):
+    return lambda: metadata_store.MetadataStore(connection(str(tmp_path / "metadata.sqlite")))
+
+
+def test_a_step_publishes_what_it_made_and_says_which_pod_it_was(step, store, capsys, monkeypatch):
+    monkeypatch.setenv("KFP_POD_NAME", "pod-7")
+    assert step() == 0
+    (execution,) = store().get_executions()
+    assert execution.last_known_state == _States.COMPLETE
+    assert execution.custom_properties["kfp_pod_name"].string_value == "pod-7"
+    assert [a.type for a in store().get_artifacts()] == ["Schema"]
+    assert "lockgate: ImportSchemaGen ran" in capsys.readouterr().out
+
+
+def test_tried_again_it_goes_on_under_the_same_execution_without_what_was_half_written(step, store, tmp_path):
+    assert step() == 0
+    (execution,) = store().get_executions()
+    (schema,) = (tmp_path / "root").glob(f"artifacts/{NODE}/schema/{execution.id}/*")
+    half = schema.with_name("half")
+    half.write_text("written")
+    execution.last_known_state = _States.RUNNING  # as a kill leaves it
+    store().put_executions([execution])
+    assert step() == 0
+    assert [e.id for e in store().get_executions()] == [execution.id]
+    assert not half.exists() and schema.exists()
+
+
+def test_another_run_takes_the_result_from_the_cache(step, store):
+    assert [step(), step(run="run-2")] == [0, 0]
+    assert [e.last_known_state for e in store().get_executions()] == [_States.COMPLETE, _States.CACHED]
+
+
+def test_after_a_refusal_a_step_does_nothing_and_ends_well(step, store, ir, capsys):
+    from pipeline.runners.kubeflow.shared import SharedRun
+    from pipeline.runners.nodes import bind
+
+    part = sliced(ir, NODE)
+    bind(part, "run-1")
+    shared = SharedRun(connection(str(store()._config.sqlite.filename_uri)), part.nodes[0].pipeline_node, "run-1")
+    shared.join(graph_fingerprint(ir))
+    shared.refuse("DPTrainer: the budget is spent")
+    assert step() == 0 and store().get_executions() == []
+    assert "is skipped, because the run was refused: DPTrainer: the budget is spent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"code": "0" * 64}, "the image must hold the code that compiled the graph"),
+        ({"slice": "bm90aGluZw=="}, "a step must carry a slice of a compiled graph"),
+        ({"run": "{{$.pipeline_job_uuid}}"}, "Kubeflow Pipelines must fill in the run's id"),
+        ({"metadata": "mysql://user:secret@there/x"}, "MLMD's place must be"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(step, capsys, changed, says):
+    assert step(**changed) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].startswith(f"lockgate: {says}") and "secret" not in said[0]
+
+
+def test_a_step_of_another_graph_does_not_join_a_run(step, capsys):
+    assert step() == 0
+    assert step(graph="f" * 64) == 2
+    assert "all steps of a run must be of one graph" in capsys.readouterr().err
+
+
+def test_a_span_that_is_none_is_one_line(step, capsys):
+    assert step("ImportExampleGen", "--parameter", "span", "tomorrow") == 2
+    assert "`span` must be a number or newest. Received: span='tomorrow'" in capsys.readouterr().err
+
+
+def test_a_parameter_that_nobody_asked_for_is_one_line(step, capsys):
+    assert step(NODE, "--parameter", "speed", "1") == 2
+    assert "a runtime parameter must be one of []" in capsys.readouterr().err
+
+
+def test_a_root_that_cannot_be_written_is_one_line(step, tmp_path, capsys):
+    (tmp_path / "root").write_text("a file")
+    assert step() == 2
+    assert "must be a folder that can be written" in capsys.readouterr().err
+
+
+def test_a_slice_holds_its_node_alone_and_nothing_of_where_mlmd_is(ir, tmp_path):
+    part = decode(encode(sliced(ir, "DPTrainer")))
+    assert [n.pipeline_node.node_info.id for n in part.nodes] == ["DPTrainer"]
+    text = part.SerializeToString().decode(errors="replace")
+    assert "DPTrainer_Executor" in text and "PrunerX" not in text and "Quantizer_Executor" not in text
+    assert not part.deployment_config.value.count(str(tmp_path / "metadata.sqlite").encode())
+
+
+def test_the_graph_is_the_same_however_often_it_is_compiled(ir, tmp_path):
+    config = load("tiny")
+    places = replace(places_of(tmp_path / "root", config.name), metadata=str(tmp_path / "metadata.sqlite"))
+    again = compiled(build(config, places, span=None))
+    assert graph_fingerprint(again) == graph_fingerprint(ir)
+    changed = compiled(build(load("tiny", ["trainer.steps=13"]), places, span=None))
+    assert graph_fingerprint(changed) != graph_fingerprint(ir)
+
+
+def test_a_step_that_takes_too_long_is_ended(tmp_path):
+    """The deadline interrupts, as SIGTERM does."""
+    import subprocess
+    import sys
+
+    text = (
+        "import time\nfrom components.common.errors import Interrupted\nfrom pipeline.guards import Signals\n"
+        "from pipeline.runners.kubeflow.node import _end_after\n"
+        "with Signals().held() as signals:\n    try:\n        _end_after(1)\n        with signals.interrupting():\n"
+        "            time.sleep(60)\n    except Interrupted as ended:\n        raise SystemExit(ended.exit_code)\n"
+    )
+    root = Path(__file__).parents[4]
+    done = subprocess.run([sys.executable, "-c", text], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 143 and "must end within 1 s" in done.stderr
+    assert json.dumps(done.stdout) == '""'
