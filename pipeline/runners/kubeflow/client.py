@@ -61,7 +61,7 @@ class Kubeflow:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             self._client = _Client(host=self.host, existing_token=token)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # the SDK made it warn of each try
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else a warning for each try
 
     def submit(self, package: Package, arguments: dict[str, Any], experiment: str, name: str) -> str:
         """Starts a run now; the experiment is made if it is new.

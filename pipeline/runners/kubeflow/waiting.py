@@ -113,7 +113,7 @@ def wait(kubeflow: Kubeflow, run_id: str, say: Callable[[str], None], timeout: f
 def _still(error: Away, since: float | None, run_id: str, say: Callable[[str], None]) -> float:
     """When the server went away; an error if that is too long ago."""
     if since is None:
-        say(f"Kubeflow Pipelines is away; asking again for {PACE.patience:g} s.")
+        say(f"{error}. Asking again for {PACE.patience:g} s.")
         return time.monotonic()
     if time.monotonic() - since > PACE.patience:
         raise ServiceError(f"{error}, for {PACE.patience:g} s. {_goes_on(run_id)}") from None
