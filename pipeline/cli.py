@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from components.common.errors import ConfigError, LockgateError, ServiceError
-from pipeline import ledger
+from pipeline import kubeflow, ledger
 from pipeline.config import load
 from pipeline.options import DEFAULT_ROOT, JsonOption, RootOption
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(kubeflow.app, name="kubeflow")
 
 ConfigOption = Annotated[str, typer.Option("--config", help="A preset (default, full, tiny) or a TOML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. Repeatable.")]
@@ -162,10 +163,10 @@ def _finite(epsilon: float | None) -> float | None:
     return epsilon if epsilon is not None and math.isfinite(epsilon) else None
 
 
-def main() -> None:
-    """Runs the command line; a user's slip is one line on stderr, never a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line, `sys.argv`'s if none is given; a user's slip is one line on stderr, never a traceback."""
     try:
-        sys.exit(app(standalone_mode=False))  # click returns the code of typer.Exit here
+        sys.exit(app(arguments, standalone_mode=False))  # click returns the code of typer.Exit here
     except LockgateError as error:
         print(f"lockgate: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,1 +1,1 @@
-"""The graph on open-source Kubeflow Pipelines: compiled to its IR, a process a node, MLMD on a server."""
+"""The graph on open-source Kubeflow Pipelines: compiled to its IR, a process a step, MLMD on a server; and its client."""
