@@ -1,8 +1,10 @@
-"""`python kubeflow/submit.py …` is `lockgate kubeflow …`: run now, schedule, list, pause, resume, delete, wait."""
+"""`lockgate kubeflow …`, as a script: run now, schedule, list, pause, resume, delete, wait."""
 
 import sys
+from pathlib import Path
 
-from pipeline.cli import main
+sys.path[0] = str(Path(__file__).parents[1])  # of this file's own folder, which is no package
 
-if __name__ == "__main__":
-    main(["kubeflow", *sys.argv[1:]])
+from pipeline.cli import main  # noqa: E402
+
+main(["kubeflow", *sys.argv[1:]])

@@ -13,7 +13,7 @@ import typer
 from components.common.errors import ConfigError, LockgateError, ServiceError
 from pipeline import kubeflow, ledger
 from pipeline.config import load
-from pipeline.options import DEFAULT_ROOT, JsonOption, RootOption
+from pipeline.options import DEFAULT_ROOT, ConfigOption, JsonOption, RootOption, SetOption
 
 app = typer.Typer(
     help="Train privately, compress, gate, ship.",
@@ -24,9 +24,6 @@ app = typer.Typer(
 
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(kubeflow.app, name="kubeflow")
-
-ConfigOption = Annotated[str, typer.Option("--config", help="A preset (default, full, tiny) or a TOML file.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. Repeatable.")]
 
 
 @app.command()

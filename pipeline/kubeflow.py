@@ -4,12 +4,15 @@ import dataclasses
 import datetime
 import functools
 import json
+import os
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.options import JsonOption
+from pipeline.config import load
+from pipeline.options import ConfigOption, JsonOption, SetOption
 
 app = typer.Typer(help="Runs and schedules on Kubeflow Pipelines.", no_args_is_help=True)
 
@@ -26,6 +29,22 @@ ExperimentOption = Annotated[str, typer.Option("--experiment", help="The experim
 NameOption = Annotated[str | None, typer.Option("--name", help="Default: the pipeline's.")]
 ScheduleArgument = Annotated[str, typer.Argument(help="A schedule's name or id.")]
 DEFAULT_EXPERIMENT = "lockgate"
+
+
+@app.command(name="compile")
+def compile_(
+    output: Annotated[Path, typer.Option("--output", help="The file to write, .yaml.")],
+    config: ConfigOption = "default",
+    set_: SetOption = None,
+) -> None:
+    """Write the graph as Kubeflow Pipelines takes it; the [kubeflow] table says where everything is."""
+    settings = load(config, set_)
+    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
+    warnings.simplefilter("ignore")  # Google's libraries print a page on import
+    from pipeline.runners.kubeflow.compile import compile_config
+
+    told = compile_config(settings, output)
+    print(f"Wrote {output}: {told.steps} steps of image {settings.kubeflow.image}, graph {told.graph[:12]}.")
 
 
 @app.command()

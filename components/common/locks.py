@@ -9,10 +9,9 @@ import filelock
 from components.common.progress import tell
 
 
-@contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
-    """Holds a lock file while the context is open; waits for whoever holds it. The lock goes with its process,
-    however that ends, and one process may take it several times.
+def hold(path: Path, what: str) -> filelock.BaseFileLock:
+    """Takes a lock, waiting for whoever holds it. It goes with its process, however that ends; one process may take it
+    several times.
 
     Args:
         path: of the lock file, whose folder is made. what: it protects, for whoever waits.
@@ -22,8 +21,15 @@ def alone(path: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        tell(f"another run holds {what}; waiting for it")
+        tell(f"another run holds {what}: waiting for it")
         lock.acquire()
+    return lock
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Holds a lock, see `hold`, while the context is open."""
+    lock = hold(path, what)
     try:
         yield
     finally:

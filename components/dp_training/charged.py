@@ -10,6 +10,7 @@ from pathlib import Path
 from components.common.errors import LockgateError
 from components.common.examples import Split
 from components.common.legacy_keras import keras
+from components.common.locks import hold
 from components.common.progress import tell
 from components.common.projections import Held
 from components.dp_training.config import TrainerConfig
@@ -23,7 +24,8 @@ from components.privacy.config import PrivacyConfig
 
 
 class ChargedTraining:
-    """A private training whose charge is reserved; a run that was killed finds its charge and its journal again.
+    """A private training whose charge is reserved; a run that was killed finds its charge and its journal again, and
+    one that trains the same at the same time waits until `train` has ended, and then finds it trained.
 
     Args:
         account: what it is charged to.
@@ -39,6 +41,7 @@ class ChargedTraining:
 
     def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
         self._book, self._folder = account.open(), Path(account.journals, run)
+        self._lock = hold(Path(account.journals, f"{run}.lock"), "the journal of this training")
         self._policy, self._span, self.mechanism = account.policy, span, mechanism
         charge = self._book.charge_of([span], run, mechanism)
         if charge is None or not self._stands_at(charge):
@@ -70,11 +73,13 @@ class ChargedTraining:
         try:
             with ScratchExamples(private, scratch_folder) as scratch:
                 train_privately(model, scratch, config, self.mechanism, self._journal, self._told(), held)
+            self._book.settle(self.charge, self._journal.executed)
         except LockgateError:  # it cannot go on from here: what was executed is charged, another try starts anew
             self._discard()
             self._book.settle(self.charge, self._journal.executed)
             raise
-        self._book.settle(self.charge, self._journal.executed)
+        finally:
+            self._lock.release()
 
     def _stands_at(self, charge: Charge) -> bool:
         """Whether there is a journal, and it counts what was settled: an older copy of it would execute steps again."""

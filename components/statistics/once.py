@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.files import write_durably
+from components.common.locks import alone
 from components.privacy.account import Account
 from components.privacy.accounting import Mechanism
 
@@ -29,7 +30,12 @@ def released_once(
         BudgetError: the span's budget would be passed; nothing was reserved or read.
         LedgerError: the ledger is not what it was.
     """
-    ledger, kept = account.open(), Path(account.journals, run, "release.json")
+    kept = Path(account.journals, run, "release.json")
+    with alone(Path(account.journals, f"{run}.lock"), "these statistics"):
+        return _kept(account.open(), account, span, run, mechanism, compute, kept)
+
+
+def _kept(ledger, account, span, run, mechanism, compute, kept):
     charge = ledger.charge_of([span], run, mechanism)
     if charge is None or (charge.settled and not kept.exists()):
         kept.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kfp import compiler, dsl, kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 from tfx.proto.orchestration import pipeline_pb2
 
+from components.common.errors import ConfigError
 from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
@@ -26,22 +27,33 @@ from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 _PUSHER, _REPORT = "Pusher", "Report"
 
 
-def compile_config(config: Config, file: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What was written: the number of steps, and the graph's fingerprint."""
+
+    steps: int
+    graph: str
+
+
+def compile_config(config: Config, file: Path) -> Compiled:
     """Writes a configuration's graph.
 
     Args:
         config: paths in it that lie in this checkout are taken to lie in the image's.
-        file: to write, `.yaml`.
+        file: to write, `.yaml`; it is there whole, or as it was.
+
+    Raises:
+        ConfigError: it cannot be written.
     """
     from pipeline.graph import build
 
     cluster = config.kubeflow
     config = _in_image(config)
     settings = base64.urlsafe_b64encode(zlib.compress(json.dumps(config.as_dict()).encode(), 9)).decode()
-    compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
+    return compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
 
 
-def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path, settings: str = "") -> None:
+def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path, settings: str = "") -> Compiled:
     """Writes a compiled TFX pipeline, whatever its nodes are.
 
     Args:
@@ -84,7 +96,17 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
     takes = [_taken(parameter, optional=True) for parameter in parameters.values()]
     whole.__signature__ = inspect.Signature(takes)
     pipeline = dsl.pipeline(whole, name=whole.__name__)
-    compiler.Compiler().compile(pipeline, str(file))
+    aside = file.with_name(f".{file.name}.writing.yaml")
+    try:
+        compiler.Compiler().compile(pipeline, str(aside))
+        aside.replace(file)
+    except OSError as error:
+        raise ConfigError(
+            f"`--output` must be a file that can be written. Received: {file} ({error.strerror})"
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return Compiled(steps=len(ir.nodes), graph=graph)
 
 
 def _step(id: str, cluster: KubeflowConfig, said: list[str], asked: dict[str, Any]) -> Callable[..., PipelineTask]:
