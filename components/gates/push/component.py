@@ -11,6 +11,7 @@ from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.gates.push.blessing import blessed, require_same_served
 from components.gates.push.serving import push
+from components.gates.push.writing import writing
 from components.privacy.account import Account
 from components.privacy.statement import Statement, load_statement
 from components.shipped import unpack
@@ -36,7 +37,6 @@ def Pusher(
     if choice["selected"] is None:
         return
     content, verdict = blessed(selection, variants, verdicts)
-    require_same_served(Path(serving), content, verdict, choice)
     statement = _restated(load_statement(selection.uri), from_json(Account, account), audit.uri)
     statement.save(pushed.uri)
     Path(pushed.uri, "model.tflite").write_bytes(content)  # what later variants are measured against
@@ -49,7 +49,9 @@ def Pusher(
         "manifest.json": json.dumps(told, indent=2).encode(),
         "statement.txt": Path(pushed.uri, "statement.txt").read_bytes(),
     }
-    version, path = push(Path(serving), files)
+    with writing(Path(serving)):
+        require_same_served(Path(serving), content, verdict, choice)
+        version, path = push(Path(serving), files)
     pushed.set_int_custom_property("version", version)
     pushed.set_float_custom_property("accuracy", verdict["accuracy"])
     for key, value in {"path": str(path), "sha256": sha256(content), "recipe": verdict["recipe"]}.items():

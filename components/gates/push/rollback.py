@@ -13,6 +13,7 @@ from tfx.types import standard_artifacts
 from components.common.errors import GateError
 from components.common.tflite import sha256
 from components.gates.push.serving import previous, roll_back, served, withdrawn
+from components.gates.push.writing import writing
 
 _TYPE = "lockgate.Rollback"
 
@@ -38,7 +39,7 @@ def rollback(folder: Path, database: metadata_store_pb2.ConnectionConfig, pipeli
     Raises:
         GateError: there is no earlier version, or MLMD does not know one of the two.
     """
-    with metadata.Metadata(database) as handle:
+    with writing(folder), metadata.Metadata(database) as handle:
         pushes = _pushes(handle.store)
         now, gone = _unrecorded(folder, pushes) or _rolled_back(folder, pushes)
         path = served(folder)[1]

@@ -8,11 +8,9 @@ serving/
 
 import os
 import shutil
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from components.common.errors import GateError
-from components.common.locks import alone
 
 _VERSIONS, _CURRENT, _WITHDRAWN = "versions", "current", ".withdrawn"
 
@@ -28,11 +26,6 @@ def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
     Returns:
         The number of the version that is served now, and the path of its `model.tflite`.
     """
-    with _alone(folder):
-        return _pushed(folder, files)
-
-
-def _pushed(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
     versions = folder / _VERSIONS
     versions.mkdir(parents=True, exist_ok=True)
     current = served(folder)
@@ -61,12 +54,11 @@ def roll_back(folder: Path) -> tuple[int, int]:
     Raises:
         GateError: there is no such version; nothing changed.
     """
-    with _alone(folder):
-        number, _ = previous(folder)
-        current, _ = served(folder)
-        _write_durably(folder / _VERSIONS / f"{current}{_WITHDRAWN}", b"")
-        _flush(folder / _VERSIONS)
-        _serve(folder, number)
+    number, _ = previous(folder)
+    current, _ = served(folder)
+    _write_durably(folder / _VERSIONS / f"{current}{_WITHDRAWN}", b"")
+    _flush(folder / _VERSIONS)
+    _serve(folder, number)
     return number, current
 
 
@@ -99,11 +91,6 @@ def served(folder: Path) -> tuple[int, Path] | None:
     number = int(Path(os.readlink(link)).name)
     model = _model(folder, number)
     return (number, model) if model.is_file() else None
-
-
-def _alone(folder: Path) -> AbstractContextManager[None]:
-    """Keeps other writers out; their lock lies beside the folder, which holds versions and nothing else."""
-    return alone(folder.with_name(f".{folder.name}.lock"), f"the serving folder {folder}")
 
 
 def _serve(folder: Path, number: int) -> None:

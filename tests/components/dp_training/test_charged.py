@@ -2,6 +2,9 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,14 @@ from components.privacy.ledger import Ledger
 
 L = keras.layers
 CONFIG = TrainerConfig(population=40, expected_batch_size=10, steps=4, l2_norm_clip=0.5, learning_rate=0.1)
+HOLDER = """
+import sys, time
+from pathlib import Path
+from components.common.locks import hold
+lock = hold(Path(sys.argv[1]), "the journal")
+print("held", flush=True)
+time.sleep(300)
+"""
 MECHANISM = Mechanism(noise_multiplier=2.0, sampling_probability=0.25, steps=4)
 
 
@@ -59,6 +70,28 @@ def interrupted_at(step: int, training: ChargedTraining, folder: Path, model: ke
         training.train(model or network(), private(), CONFIG, str(folder))
 
 
+def journals(account) -> list[Path]:
+    """The journals, without the locks beside them."""
+    return [path for path in Path(account.journals).iterdir() if path.is_dir()]
+
+
+def test_who_trains_the_same_at_the_same_time_waits_and_then_finds_it_trained(tmp_path, start, account):
+    """The other one is a process that holds the journal's lock until it is killed."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(Path(account.journals, "run.lock"))],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout.readline() == "held\n"
+    told = []
+    threading.Timer(1.0, started.kill).start()
+    with watching(told.append):
+        start().train(network(), private(), CONFIG, str(tmp_path))
+    assert told[0] == "another run holds the journal of this training: waiting for it" and started.wait() == -9
+    assert charges(account) == [(True, 4)]
+
+
 def test_the_charge_stands_before_the_first_example_is_read(tmp_path, start, account):
     def watched():
         seen.append(charges(account))
@@ -73,7 +106,7 @@ def test_over_budget_nothing_is_reserved_and_no_journal_made(start, account):
     poor = dataclasses.replace(account.policy, budget_epsilon=0.1)
     with pytest.raises(BudgetError):
         start(policy=poor)
-    assert charges(account) == [] and [p.suffix for p in Path(account.journals).iterdir()] == [".lock"]
+    assert charges(account) == [] and journals(account) == []
 
 
 def test_a_killed_one_is_found_again_whatever_became_of_the_budget(tmp_path, start, account):
@@ -113,7 +146,7 @@ def test_a_charge_that_was_settled_short_covers_no_further_step(tmp_path, start,
 def test_an_older_copy_of_the_journal_is_not_gone_on_with_once_all_was_settled(tmp_path, start, account):
     """Else the steps after it would be executed again under a charge that is used up."""
     interrupted_at(2, start(), tmp_path)
-    (journal,) = Path(account.journals).iterdir()
+    (journal,) = journals(account)
     shutil.copytree(journal, tmp_path / "older")
     start().train(network(), private(), CONFIG, str(tmp_path))
     shutil.rmtree(journal)
@@ -135,7 +168,7 @@ def test_one_that_broke_is_charged_what_it_executed_and_leaves_no_journal(tmp_pa
         start().train(network(), private(), wild, str(tmp_path))
     ((settled, steps),) = charges(account)
     assert settled and 1 <= steps < 4
-    assert list(Path(account.journals).iterdir()) == []
+    assert journals(account) == []
 
 
 def test_a_key_tells_its_parts_apart():
