@@ -12,7 +12,7 @@ from tests.conftest import skip_without
 from tests.e2e.conftest import PROJECT, run_tiny
 from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, kill
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 SECRET = {"username": "pipeline", "password": "k9-Sesame-open"}
 SPAN = "fashion-mnist/span-1"
 
