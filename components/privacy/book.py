@@ -53,7 +53,8 @@ class Span:
     """All that was spent on the records that arrived together.
 
     order: at which the filter sums, pinned with the budget before the first charge. pinned: that budget. closed:
-    whether nobody knows any more what was spent on it: its ε is then infinite.
+    whether nobody knows any more what was spent on it: its ε is then infinite. total: divergence of all charges at
+    that order.
     """
 
     name: str
@@ -61,16 +62,30 @@ class Span:
     pinned: Budget
     closed: bool
     charges: list[Charge] = field(default_factory=list)
-    curve: np.ndarray = field(default_factory=lambda: np.zeros(len(ORDERS)))
+    total: float = 0.0
+
+    @functools.cached_property
+    def at(self) -> int:
+        """Where the pinned order is among `ORDERS`."""
+        return ORDERS.index(self.order)
+
+    @property
+    def curve(self) -> np.ndarray:
+        """Divergences of all charges."""
+        return sum((c.counted for c in self.charges), np.zeros(len(ORDERS)))
+
+    def add(self, charge: Charge) -> None:
+        """Takes in another charge."""
+        self.charges.append(charge)
+        self.total += float(charge.counted[self.at])
 
     def spent(self, since: datetime.datetime | None = None) -> float:
         """Divergence at the pinned order of what was charged, all of it or only since then."""
         if self.closed:
             return math.inf
-        at = ORDERS.index(self.order)
         if since is None:
-            return float(self.curve[at])
-        return float(sum(c.counted[at] for c in self.charges if c.made >= since))
+            return self.total
+        return float(sum(c.counted[self.at] for c in self.charges if c.made >= since))
 
     def bound(self, budget: Budget) -> float:
         """What the divergence at the pinned order may come to under a budget."""
@@ -104,7 +119,8 @@ class Span:
 @dataclass(kw_only=True)
 class Book:
     """The sum of all entries up to `head`. newest: the latest time in any entry. kept: patterns of the spans that a
-    person's last decision vouched for; None where there was none."""
+    person's last decision vouched for; None where there was none. curves: ids of the charges whose entries hold these
+    bytes, so that others with the same need not."""
 
     head: Head = field(default_factory=Head)
     newest: datetime.datetime | None = None
@@ -112,7 +128,7 @@ class Book:
     kept: tuple[str, ...] | None = None
     spans: dict[str, Span] = field(default_factory=dict)
     charges: dict[int, Charge] = field(default_factory=dict)
-    _curves: dict[Mechanism, Charge] = field(default_factory=dict)
+    curves: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         """Takes one more entry in."""
@@ -149,11 +165,6 @@ class Book:
         """Whether the last decision, if there was one, did not vouch for the span."""
         return self.kept is not None and not any(fnmatch.fnmatchcase(span, pattern) for pattern in self.kept)
 
-    def like(self, mechanism: Mechanism, curve: np.ndarray) -> int | None:
-        """The charge whose entry has this very curve, so that another one need not hold it; None if there is none."""
-        known = self._curves.get(mechanism)
-        return known.id if known and np.array_equal(known.curve, curve) else None
-
     def charges_on(self, span: str) -> list[Charge]:
         """All charges on a span, oldest first."""
         return self.spans[span].charges if span in self.spans else []
@@ -172,11 +183,9 @@ class Book:
             self.spans[name] = Span(name=name, order=pin["order"], pinned=pinned, closed=closed)
         self.charges[charge.id] = charge
         if entry.curve:
-            self._curves[charge.reserved] = charge
+            self.curves[entry.curve] = charge.id
         for name in charge.spans:
-            span = self.spans[name]
-            span.charges.append(charge)
-            span.curve = span.curve + charge.curve
+            self.spans[name].add(charge)
 
     def _settle(self, charge: Charge, executed: int) -> None:
         charge.executed = max(executed, charge.executed or 0)
@@ -184,4 +193,4 @@ class Book:
             return
         for name in charge.spans:
             span = self.spans[name]
-            span.curve = sum((c.counted for c in span.charges), np.zeros(len(ORDERS)))
+            span.total = float(sum(c.counted[span.at] for c in span.charges))

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from components.common.errors import BudgetError, ConfigError, LedgerError
 from components.common.garbage import uncollected
 from components.privacy import database
-from components.privacy.accounting import ORDERS, Mechanism
+from components.privacy.accounting import Mechanism
 from components.privacy.book import Book, Charge, Span
 from components.privacy.config import PrivacyConfig
 from components.privacy.entries import (
@@ -74,6 +74,7 @@ class Ledger:
             BudgetError: a span's budget would be passed; nothing was reserved.
         """
         curve = mechanism.curve()  # before the transaction: nobody waits for it
+        bytes_ = curve.tobytes()
         with self._database.transaction() as connection:
             book, full = self._read(connection), None
             now, pins = _now(book), {}
@@ -87,9 +88,9 @@ class Ledger:
                     "mechanism": vars(mechanism),
                     "pins": {name: _as_pin(span) for name, span in pins.items()},
                 }
-                like = book.like(mechanism, curve)
-                bytes_ = curve.tobytes() if like is None else b""
-                made = self._append(connection, book, RESERVE, {**body, "curve_of": like}, now, bytes_)
+                like = book.curves.get(bytes_)
+                body["curve_of"] = like
+                made = self._append(connection, book, RESERVE, body, now, bytes_ if like is None else b"")
         if full is not None:  # what would fit takes a while to find: nobody waits for that either
             raise BudgetError(refusal(*full, mechanism))
         self._add(made)
@@ -209,8 +210,8 @@ class Ledger:
     def _read(self, connection: sa.Connection) -> Book:
         if self._book is not None:
             at = self._book.head
-            new = database.read(connection, at.number + 1)  # what is bound to the head proves that it still stands
-            stands = bool(new) or not at.number or database.hash_of(connection, at.number) == at.hash
+            rows = database.read(connection, at.number)
+            stands, new = (rows[:1] and rows[0].head == at, rows[1:]) if at.number else (True, rows)
             if stands and not damage(new, at) and not any(row.kind == DECIDE for row in new):
                 for row in new:
                     self._book.add(row)
@@ -282,7 +283,7 @@ def _without_room(
     """The span, the budget and what is left of its divergence, where the run does not fit; None where it does."""
     for budget in (book.budget_of(span.name) or span.pinned, policy.budget(span.name)):
         left = span.bound(budget) - span.spent(span.period_start(budget, now))
-        if not curve[ORDERS.index(span.order)] <= left:
+        if not curve[span.at] <= left:
             return span, budget, left
     return None
 

@@ -18,8 +18,7 @@ def book(runs: int, every_days: float, budget: float, days: float | None = None)
     for i in range(runs):
         made = START + datetime.timedelta(days=i * every_days)
         charge = Charge(id=i + 1, run=f"{i}", spans=("a/1",), reserved=RUN, curve=RUN.curve(), made=made, executed=200)
-        span.charges.append(charge)
-        span.curve = span.curve + charge.curve
+        span.add(charge)
     return Book(spans={"a/1": span})
 
 
