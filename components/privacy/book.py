@@ -22,7 +22,8 @@ _mechanism = functools.lru_cache(maxsize=1024)(Mechanism)  # nightly runs are al
 @dataclass(kw_only=True)
 class Charge:
     """What a run spends on each of its spans. id: number of its reservation's entry. executed: steps, None while it is
-    a reservation, which counts in full; never fewer than were ever reported. curve: of the whole reservation."""
+    a reservation, which counts in full; never fewer than were ever reported. curve: of the whole reservation. batch: id
+    of the first of the charges whose mechanisms were fixed together, before any of them was executed."""
 
     id: int
     run: str
@@ -30,6 +31,7 @@ class Charge:
     reserved: Mechanism
     curve: np.ndarray
     made: datetime.datetime
+    batch: int
     executed: int | None = None
 
     @property
@@ -102,17 +104,20 @@ class Span:
     def epsilon(self, delta: float, since: datetime.datetime | None = None) -> float:
         """ε at `delta` of all that was ever charged to the span, or only since a time.
 
-        One charge is a mechanism that was fixed beforehand, for which the best order may be taken. Several are what
-        `filters` says: their sum at the pinned order, and, while it is within the pinned budget's bound, that budget.
+        Charges that were fixed together are one mechanism that was fixed beforehand, for which the best order may be
+        taken; where it stopped, or what was left out, may have depended on what it gave out, so all that was reserved
+        counts. Others are what `filters` says: their sum at the pinned order, and, while it is within the pinned
+        budget's bound, that budget.
         """
         if self.closed:
             return math.inf
         spent, first = self.spent(since), self.pinned
         epsilon = filters.running_epsilon(spent, self.order, delta)
-        counted = [c for c in self.charges if c.mechanism.steps and (since is None or c.made >= since)]
-        if len(counted) <= 1:
-            alone = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in counted]
-            return min(epsilon, epsilon_of(alone, delta))
+        batches = {c.batch for c in self.charges if c.mechanism.steps and (since is None or c.made >= since)}
+        if len(batches) <= 1:
+            fixed = [c for c in self.charges if c.batch in batches]
+            whole = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in fixed]
+            return min(epsilon, epsilon_of(whole, delta))
         return min(epsilon, first.epsilon) if delta >= first.delta and spent <= self.bound(first) else epsilon
 
 
@@ -165,6 +170,12 @@ class Book:
         """Whether the last decision, if there was one, did not vouch for the span."""
         return self.kept is not None and not any(fnmatch.fnmatchcase(span, pattern) for pattern in self.kept)
 
+    def charge_of(self, spans: Iterable[str], run: str, mechanism: Mechanism) -> Charge | None:
+        """A run's newest charge on these spans if it covers the whole mechanism: one that was settled with fewer steps,
+        because the run failed, covers no others. Else None."""
+        mine = [c for c in self.charges.values() if c.run == run and set(c.spans) == set(spans)]
+        return mine[-1] if mine and mine[-1].mechanism == mechanism else None
+
     def charges_on(self, span: str) -> list[Charge]:
         """All charges on a span, oldest first."""
         return self.spans[span].charges if span in self.spans else []
@@ -177,6 +188,7 @@ class Book:
             reserved=_mechanism(**said["mechanism"]),
             curve=np.frombuffer(entry.curve) if entry.curve else self.charges[said["curve_of"]].curve,
             made=made,
+            batch=said.get("fixed_with", entry.number),
         )
         for name, pin in said["pins"].items():
             pinned, closed = Budget(**pin["budget"]), self.is_closed(name)

@@ -6,8 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from components.common.files import write_durably
+from components.dp_training.charged import mechanism_for, run_key
 from components.privacy.account import Account
 from components.privacy.accounting import Mechanism
+from components.privacy.config import PrivacyConfig
+
+
+def counting(policy: PrivacyConfig, data: str, fingerprint: str) -> tuple[str, Mechanism]:
+    """The name and the mechanism of the noisy counts of some examples.
+
+    Args:
+        policy: of which they get their share. data: the images' settings as JSON. fingerprint: of the examples.
+    """
+    return run_key("statistics", data, fingerprint), mechanism_for(policy.statistics_epsilon, policy, 1.0, 1)
 
 
 def released_once(
@@ -18,7 +29,7 @@ def released_once(
 
     Args:
         account: what it is charged to. span: the ledger's name of the examples.
-        run: names the release by all that it depends on (`run_key`).
+        run: names the release by all that it depends on (`counting`).
         mechanism: what `compute` executes.
         compute: reads the private examples; gives what is released, for JSON.
 
