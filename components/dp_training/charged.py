@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,20 +33,29 @@ class ChargedTraining:
         run: names the training by all that its outcome depends on (`run_key`).
         mechanism: what it will execute.
         save_seconds: time after which its state is saved again.
+        also: what is charged together with it, see `Ledger.reserve`.
 
     Raises:
         BudgetError: the span's budget would be passed; nothing was reserved or read.
         LedgerError: the ledger is not what it was.
     """
 
-    def __init__(self, account: Account, span: str, run: str, mechanism: Mechanism, save_seconds: float):
+    def __init__(
+        self,
+        account: Account,
+        span: str,
+        run: str,
+        mechanism: Mechanism,
+        save_seconds: float,
+        also: Mapping[str, Mechanism] | None = None,
+    ):
         self._book, self._folder = account.open(), Path(account.journals, run)
         self._lock = hold(Path(account.journals, f"{run}.lock"), "the journal of this training")
         self._policy, self._span, self.mechanism = account.policy, span, mechanism
         charge = self._book.charge_of([span], run, mechanism)
         if charge is None or not self._stands_at(charge):
             self._discard()  # before the charge: an old journal must not be found under a new one
-            charge = self._book.reserve([span], run, mechanism, account.policy)
+            charge = self._book.reserve([span], run, mechanism, account.policy, also)
             self._folder.mkdir(parents=True, mode=0o700)
         self.charge = charge.id
         self._journal = Journal(self._folder, save_seconds)

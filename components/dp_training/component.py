@@ -23,6 +23,7 @@ from components.privacy.accounting import epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.statement import Statement
 from components.quantization.core import convert
+from components.statistics.once import counting
 
 
 @component
@@ -36,7 +37,7 @@ def DPTrainer(
     account: Parameter[str],
 ) -> None:
     """Trains the parent on `train`, behind the data check, charged to the ledger; a run that was killed goes on from
-    its journal."""
+    its journal. Noisy counts, where they follow, are charged together with it."""
     trainer, data_config, charged_to = (
         from_json(TrainerConfig, config),
         from_json(DataConfig, data),
@@ -50,7 +51,8 @@ def DPTrainer(
     target = to_json(plain)  # another budget, or other statistics at the same ε, make no other model
     run = run_key(config, data, target, fingerprint_of(examples))
     mechanism = mechanism_for(epsilon, policy, trainer.sampling_probability, trainer.steps)
-    training = ChargedTraining(charged_to, span, run, mechanism, trainer.checkpoint_seconds)
+    counts = (counting(policy, data, fingerprint_of(examples)),) if policy.statistics == "noised" else ()
+    training = ChargedTraining(charged_to, span, run, mechanism, trainer.checkpoint_seconds, dict(counts))
     network = build(trainer.model, data_config.image_shape, len(data_config.classes))
     if trainer.pretrain_epochs and not training.has_begun:
         tell(f"pretraining on the public split, {trainer.pretrain_epochs} epochs")

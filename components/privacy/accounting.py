@@ -52,8 +52,20 @@ class Mechanism:
         return dp_accounting.SelfComposedDpEvent(sampled, self.steps)
 
     def curve(self, orders: tuple[float, ...] = ORDERS) -> np.ndarray:
-        """Its Rényi divergence at each order, float64; linear in the steps."""
-        return self.steps * np.array(_step_curve(self.first(1), orders)) if self.steps else np.zeros(len(orders))
+        """Its Rényi divergence at each order, float64, read-only; linear in the steps."""
+        return _curve(self) if orders is ORDERS else _composed(self, orders)
+
+
+@functools.lru_cache(maxsize=4096)
+def _curve(mechanism: Mechanism) -> np.ndarray:
+    found = _composed(mechanism, ORDERS)
+    found.flags.writeable = False
+    return found
+
+
+def _composed(mechanism: Mechanism, orders: tuple[float, ...]) -> np.ndarray:
+    steps = mechanism.steps
+    return steps * np.array(_step_curve(mechanism.first(1), orders)) if steps else np.zeros(len(orders))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -22,7 +22,8 @@ _mechanism = functools.lru_cache(maxsize=1024)(Mechanism)  # nightly runs are al
 @dataclass(kw_only=True)
 class Charge:
     """What a run spends on each of its spans. id: number of its reservation's entry. executed: steps, None while it is
-    a reservation, which counts in full; never fewer than were ever reported. curve: of the whole reservation."""
+    a reservation, which counts in full; never fewer than were ever reported. curve: of the whole reservation. batch: id
+    of the first of the charges whose mechanisms were fixed together, before any of them was executed."""
 
     id: int
     run: str
@@ -30,6 +31,7 @@ class Charge:
     reserved: Mechanism
     curve: np.ndarray
     made: datetime.datetime
+    batch: int
     executed: int | None = None
 
     @property
@@ -53,7 +55,8 @@ class Span:
     """All that was spent on the records that arrived together.
 
     order: at which the filter sums, pinned with the budget before the first charge. pinned: that budget. closed:
-    whether nobody knows any more what was spent on it: its ε is then infinite.
+    whether nobody knows any more what was spent on it: its ε is then infinite. total: divergence of all charges at
+    that order.
     """
 
     name: str
@@ -61,16 +64,30 @@ class Span:
     pinned: Budget
     closed: bool
     charges: list[Charge] = field(default_factory=list)
-    curve: np.ndarray = field(default_factory=lambda: np.zeros(len(ORDERS)))
+    total: float = 0.0
+
+    @functools.cached_property
+    def at(self) -> int:
+        """Where the pinned order is among `ORDERS`."""
+        return ORDERS.index(self.order)
+
+    @property
+    def curve(self) -> np.ndarray:
+        """Divergences of all charges."""
+        return sum((c.counted for c in self.charges), np.zeros(len(ORDERS)))
+
+    def add(self, charge: Charge) -> None:
+        """Takes in another charge."""
+        self.charges.append(charge)
+        self.total += float(charge.counted[self.at])
 
     def spent(self, since: datetime.datetime | None = None) -> float:
         """Divergence at the pinned order of what was charged, all of it or only since then."""
         if self.closed:
             return math.inf
-        at = ORDERS.index(self.order)
         if since is None:
-            return float(self.curve[at])
-        return float(sum(c.counted[at] for c in self.charges if c.made >= since))
+            return self.total
+        return float(sum(c.counted[self.at] for c in self.charges if c.made >= since))
 
     def bound(self, budget: Budget) -> float:
         """What the divergence at the pinned order may come to under a budget."""
@@ -87,24 +104,28 @@ class Span:
     def epsilon(self, delta: float, since: datetime.datetime | None = None) -> float:
         """ε at `delta` of all that was ever charged to the span, or only since a time.
 
-        One charge is a mechanism that was fixed beforehand, for which the best order may be taken. Several are what
-        `filters` says: their sum at the pinned order, and, while it is within the pinned budget's bound, that budget.
+        Charges that were fixed together are one mechanism that was fixed beforehand, for which the best order may be
+        taken; where it stopped, or what was left out, may have depended on what it gave out, so all that was reserved
+        counts. Others are what `filters` says: their sum at the pinned order, and, while it is within the pinned
+        budget's bound, that budget.
         """
         if self.closed:
             return math.inf
         spent, first = self.spent(since), self.pinned
         epsilon = filters.running_epsilon(spent, self.order, delta)
-        counted = [c for c in self.charges if c.mechanism.steps and (since is None or c.made >= since)]
-        if len(counted) <= 1:
-            alone = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in counted]
-            return min(epsilon, epsilon_of(alone, delta))
+        batches = {c.batch for c in self.charges if c.mechanism.steps and (since is None or c.made >= since)}
+        if len(batches) <= 1:
+            fixed = [c for c in self.charges if c.batch in batches]
+            whole = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in fixed]
+            return min(epsilon, epsilon_of(whole, delta))
         return min(epsilon, first.epsilon) if delta >= first.delta and spent <= self.bound(first) else epsilon
 
 
 @dataclass(kw_only=True)
 class Book:
     """The sum of all entries up to `head`. newest: the latest time in any entry. kept: patterns of the spans that a
-    person's last decision vouched for; None where there was none."""
+    person's last decision vouched for; None where there was none. curves: ids of the charges whose entries hold these
+    bytes, so that others with the same need not."""
 
     head: Head = field(default_factory=Head)
     newest: datetime.datetime | None = None
@@ -112,7 +133,7 @@ class Book:
     kept: tuple[str, ...] | None = None
     spans: dict[str, Span] = field(default_factory=dict)
     charges: dict[int, Charge] = field(default_factory=dict)
-    _curves: dict[Mechanism, Charge] = field(default_factory=dict)
+    curves: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         """Takes one more entry in."""
@@ -149,10 +170,11 @@ class Book:
         """Whether the last decision, if there was one, did not vouch for the span."""
         return self.kept is not None and not any(fnmatch.fnmatchcase(span, pattern) for pattern in self.kept)
 
-    def like(self, mechanism: Mechanism, curve: np.ndarray) -> int | None:
-        """The charge whose entry has this very curve, so that another one need not hold it; None if there is none."""
-        known = self._curves.get(mechanism)
-        return known.id if known and np.array_equal(known.curve, curve) else None
+    def charge_of(self, spans: Iterable[str], run: str, mechanism: Mechanism) -> Charge | None:
+        """A run's newest charge on these spans if it covers the whole mechanism: one that was settled with fewer steps,
+        because the run failed, covers no others. Else None."""
+        mine = [c for c in self.charges.values() if c.run == run and set(c.spans) == set(spans)]
+        return mine[-1] if mine and mine[-1].mechanism == mechanism else None
 
     def charges_on(self, span: str) -> list[Charge]:
         """All charges on a span, oldest first."""
@@ -166,17 +188,16 @@ class Book:
             reserved=_mechanism(**said["mechanism"]),
             curve=np.frombuffer(entry.curve) if entry.curve else self.charges[said["curve_of"]].curve,
             made=made,
+            batch=said.get("fixed_with", entry.number),
         )
         for name, pin in said["pins"].items():
             pinned, closed = Budget(**pin["budget"]), self.is_closed(name)
             self.spans[name] = Span(name=name, order=pin["order"], pinned=pinned, closed=closed)
         self.charges[charge.id] = charge
         if entry.curve:
-            self._curves[charge.reserved] = charge
+            self.curves[entry.curve] = charge.id
         for name in charge.spans:
-            span = self.spans[name]
-            span.charges.append(charge)
-            span.curve = span.curve + charge.curve
+            self.spans[name].add(charge)
 
     def _settle(self, charge: Charge, executed: int) -> None:
         charge.executed = max(executed, charge.executed or 0)
@@ -184,4 +205,4 @@ class Book:
             return
         for name in charge.spans:
             span = self.spans[name]
-            span.curve = sum((c.counted for c in span.charges), np.zeros(len(ORDERS)))
+            span.total = float(sum(c.counted[span.at] for c in span.charges))

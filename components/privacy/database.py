@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,6 +16,11 @@ PASSWORD = "LOCKGATE_LEDGER_PASSWORD"
 SCHEMA = "0002"  # the newest of migrations/versions
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
 _WAIT_SECONDS = 60
+_POSTGRESQL = (
+    f"lock_timeout={_WAIT_SECONDS}s",
+    f"idle_in_transaction_session_timeout={_WAIT_SECONDS}s",
+    "enable_sort=off",  # so that the newest few come by the index: it takes them for a third of all, and would scan
+)
 
 metadata = sa.MetaData()
 _binary = sa.LargeBinary(2**16 - 1)
@@ -29,13 +35,15 @@ entries = sa.Table(
     sa.Column("hash", sa.String(64), nullable=False),
 )
 lock = sa.Table("ledger_lock", metadata, sa.Column("id", sa.Integer, primary_key=True, autoincrement=False))
-_READ = sa.select(entries).where(entries.c.number >= sa.bindparam("first")).order_by(entries.c.number)
-_HASH = sa.select(entries.c.hash).where(entries.c.number == sa.bindparam("number"))
-_APPEND = entries.insert()
+# What a reservation executes under the lock goes past SQLAlchemy, which would take longer than the database.
+_COLUMNS = ", ".join(Entry._fields)
+_READ = f"SELECT {_COLUMNS} FROM entries WHERE number >= {{first:d}} ORDER BY number"
+_LOCK_THEN_READ = f"SELECT id FROM ledger_lock FOR UPDATE; {_READ}"
 _READ_LOCKED = (
-    sa.select(entries).select_from(lock.outerjoin(entries, entries.c.number >= sa.bindparam("first"))).with_for_update()
+    "SELECT CONCAT_WS('\n', number, HEX(curve), kind, made, hash, body) "
+    "FROM ledger_lock LEFT JOIN entries ON number >= {first:d} FOR UPDATE"
 )
-_LOCK = sa.select(lock.c.id).with_for_update()
+_APPEND = f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
 _VERSION = sa.text("SELECT version_num FROM alembic_version")
 
 
@@ -63,10 +71,8 @@ class Database:
         try:
             self._prepare()
             with self._engine.begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(_LOCK)
                 yield connection
-        except (OSError, sa.exc.SQLAlchemyError) as error:
+        except (OSError, sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
             reason = " ".join(str(getattr(error, "orig", None) or error).split())
             raise ServiceError(f"the ledger {self.place} must be readable and writable. Received: {reason}") from None
 
@@ -94,23 +100,43 @@ class Database:
 def read(connection: sa.Connection, first: int = 0) -> list[Entry]:
     """The entries from a number on, in order.
 
-    MySQL and MariaDB take the lock here, with one statement and so one round trip: a locking read sees what is
-    committed when it gets to a row, and the outer join gets to the lock's row first. PostgreSQL's would see the entries
-    as they were before it waited. They are put in order here, because MariaDB would do it in a table on disk.
+    Servers take the lock here too, in the same round trip. PostgreSQL would show a locking read the entries as they
+    were before it waited, so it gets two statements. MySQL and MariaDB get one: it sees what is committed when it gets
+    to a row, and the outer join gets to the lock's row first. It gives an entry as one column, because their driver,
+    in Python, pays for every value; they are put in order here, because MariaDB would do it in a table on disk.
     """
-    statement = _READ_LOCKED if connection.dialect.name in ("mysql", "mariadb") else _READ
-    found = connection.execute(statement, {"first": first}).all()
-    return sorted([Entry._make(row) for row in found if row[0] is not None])
-
-
-def hash_of(connection: sa.Connection, number: int) -> str | None:
-    """The hash of one entry, None if it is not there."""
-    return connection.execute(_HASH, {"number": number}).scalar()
+    name = connection.dialect.name
+    if name in ("mysql", "mariadb"):
+        lines = _executed(connection, _READ_LOCKED.format(first=first)).fetchall()
+        return sorted(_parted(line) for (line,) in lines if line)
+    cursor = _executed(connection, (_LOCK_THEN_READ if name == "postgresql" else _READ).format(first=first))
+    if name == "postgresql":
+        cursor.nextset()
+    return [Entry._make(row) for row in cursor.fetchall()]
 
 
 def append(connection: sa.Connection, new: Iterable[Entry]) -> None:
     """Writes entries."""
-    connection.execute(_APPEND, [entry._asdict() for entry in new])
+    statement = _APPEND if connection.dialect.name == "sqlite" else _APPEND.replace("?", "%s")
+    for entry in new:
+        _executed(connection, statement, entry)
+
+
+def _executed(connection: sa.Connection, statement: str, *values: Entry) -> Any:
+    """The driver's cursor after a statement; after an error its connection is thrown away."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(statement, *values)
+    except connection.dialect.loaded_dbapi.Error:
+        connection.invalidate()
+        raise
+    return cursor
+
+
+def _parted(line: str) -> Entry:
+    """An entry that came as one column. A line break in what was tampered with moves the rest, and no hash fits it."""
+    number, curve, kind, made, hash_, body = line.split("\n", 5)
+    return Entry(int(number), kind, made, body, bytes.fromhex(curve), hash_)
 
 
 def _server(place: str) -> sa.Engine:
@@ -124,7 +150,7 @@ def _server(place: str) -> sa.Engine:
     if url.password is not None:
         raise ConfigError(f"a ledger's URL must hold no password, the lineage keeps it. Give it in {PASSWORD}")
     waits = (
-        {"options": f"-c lock_timeout={_WAIT_SECONDS}s -c idle_in_transaction_session_timeout={_WAIT_SECONDS}s"}
+        {"options": " ".join(f"-c {setting}" for setting in _POSTGRESQL)}
         if url.drivername == "postgresql"
         else {"init_command": f"SET SESSION innodb_lock_wait_timeout={_WAIT_SECONDS}"}
     )

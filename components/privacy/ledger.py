@@ -7,23 +7,21 @@ the run crashed, stays spent in full. Whether a reservation fits is decided by a
 import dataclasses
 import datetime
 import getpass
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import sqlalchemy as sa
 
 from components.common.errors import BudgetError, ConfigError, LedgerError
 from components.common.garbage import uncollected
 from components.privacy import database
-from components.privacy.accounting import ORDERS, Mechanism
-from components.privacy.book import Book, Charge, Span
+from components.privacy.accounting import Mechanism
+from components.privacy.book import Book, Charge
 from components.privacy.config import PrivacyConfig
 from components.privacy.entries import (
     DECIDE,
     POLICY,
-    RESERVE,
     SETTLE,
     Entry,
     Head,
@@ -31,9 +29,9 @@ from components.privacy.entries import (
     digest,
     sealed,
 )
-from components.privacy.filters import pinned_order
-from components.privacy.policy import Budget, Policy
+from components.privacy.policy import Policy
 from components.privacy.refusal import refusal
+from components.privacy.reservation import pinned, reservations, without_room
 
 
 class Witness(Protocol):
@@ -61,7 +59,14 @@ class Ledger:
         self._database, self._witness = database.Database(place), witness
         self._book: Book | None = None
 
-    def reserve(self, spans: Sequence[str], run: str, mechanism: Mechanism, policy: PrivacyConfig) -> Charge:
+    def reserve(
+        self,
+        spans: Sequence[str],
+        run: str,
+        mechanism: Mechanism,
+        policy: PrivacyConfig,
+        also: Mapping[str, Mechanism] | None = None,
+    ) -> Charge:
         """Charges a run in full to every span that it reads, in one transaction.
 
         Args:
@@ -69,41 +74,38 @@ class Ledger:
             run: its name.
             mechanism: what it will execute at most.
             policy: what it was configured with; the budget in force counts too, whichever is less.
+            also: what other runs will execute on these spans, whatever this one gives out: it is fixed, and charged,
+                together with it, and they find their charges (`charge_of`). Who has one already gets no other.
 
         Raises:
             BudgetError: a span's budget would be passed; nothing was reserved.
         """
-        curve = mechanism.curve()  # before the transaction: nobody waits for it
+        wanted = {run: mechanism, **(also or {})}
+        for each in wanted.values():
+            each.curve()  # before the transaction: nobody waits for it
         with self._database.transaction() as connection:
             book, full = self._read(connection), None
+            runs = {r: m for r, m in wanted.items() if r == run or book.charge_of(spans, r, m) is None}
+            curve = sum(m.curve() for m in runs.values())
             now, pins = _now(book), {}
             for name in sorted(set(spans)):
-                span = book.spans.get(name) or pins.setdefault(name, _pinned(book, name, curve, policy))
-                full = full or _without_room(book, span, curve, policy, now)
+                span = book.spans.get(name) or pins.setdefault(name, pinned(book, name, curve, policy))
+                full = full or without_room(book, span, curve, policy, now)
             if full is None:
-                body = {
-                    "run": run,
-                    "spans": sorted(set(spans)),
-                    "mechanism": vars(mechanism),
-                    "pins": {name: _as_pin(span) for name, span in pins.items()},
-                }
-                like = book.like(mechanism, curve)
-                bytes_ = curve.tobytes() if like is None else b""
-                made = self._append(connection, book, RESERVE, {**body, "curve_of": like}, now, bytes_)
+                made = reservations(book, spans, runs, pins, now)
+                database.append(connection, made)
         if full is not None:  # what would fit takes a while to find: nobody waits for that either
-            raise BudgetError(refusal(*full, mechanism))
-        self._add(made)
-        return book.charges[made.number]
+            raise BudgetError(refusal(*full, *runs.values()))
+        self._add(*made)
+        return book.charges[made[0].number]
 
     def charge_of(self, spans: Sequence[str], run: str, mechanism: Mechanism) -> Charge | None:
-        """A run's newest charge on these spans if it covers the whole mechanism: one that was settled with fewer steps,
-        because the run failed, covers no others. Else None."""
-        mine = [c for c in self.book().charges.values() if c.run == run and set(c.spans) == set(spans)]
-        return mine[-1] if mine and mine[-1].mechanism == mechanism else None
+        """See `Book.charge_of`."""
+        return self.book().charge_of(spans, run, mechanism)
 
     def settle(self, charge: int, executed_steps: int) -> None:
         """Closes a reservation with the number of steps that were executed; what was once reported is never less."""
-        made = None
+        made = []
         with self._database.transaction() as connection:
             book = self._read(connection)
             known = book.charges.get(charge)
@@ -111,8 +113,8 @@ class Ledger:
                 raise LedgerError(f"a charge must be in the ledger to be settled. Received: {charge}")
             if known.executed is None or executed_steps > known.executed:
                 body = {"charge": charge, "executed": executed_steps}
-                made = self._append(connection, book, SETTLE, body, _now(book))
-        self._add(made)
+                made.append(self._append(connection, book, SETTLE, body, _now(book)))
+        self._add(*made)
 
     def set_policy(self, policy: Policy, reason: str) -> None:
         """Puts a policy in force, as an entry with who did it and why.
@@ -200,7 +202,7 @@ class Ledger:
             _raise_if(self._wrong(entries))
             database.append(connection, entries)
         self._book = _added_up(entries)
-        self._add(None)
+        self._add()
 
     def close(self) -> None:
         """Gives the database's connections back."""
@@ -209,8 +211,8 @@ class Ledger:
     def _read(self, connection: sa.Connection) -> Book:
         if self._book is not None:
             at = self._book.head
-            new = database.read(connection, at.number + 1)  # what is bound to the head proves that it still stands
-            stands = bool(new) or not at.number or database.hash_of(connection, at.number) == at.hash
+            rows = database.read(connection, at.number)
+            stands, new = (rows[:1] and rows[0].head == at, rows[1:]) if at.number else (True, rows)
             if stands and not damage(new, at) and not any(row.kind == DECIDE for row in new):
                 for row in new:
                     self._book.add(row)
@@ -233,15 +235,15 @@ class Ledger:
             found.append(f"entry {seen.number}, which a run has seen, must be there: {how}")
         return found
 
-    def _append(self, connection, book: Book, kind: str, body: dict, now: datetime.datetime, curve=b"") -> Entry:
-        made = sealed(book.head.hash, book.head.number + 1, kind, now.isoformat(), body, curve)
+    def _append(self, connection, book: Book, kind: str, body: dict, now: datetime.datetime) -> Entry:
+        made = sealed(book.head.hash, book.head.number + 1, kind, now.isoformat(), body)
         database.append(connection, [made])
         return made
 
-    def _add(self, made: Entry | None) -> None:
+    def _add(self, *made: Entry) -> None:
         """Takes in what was committed, and tells the witness."""
-        if made is not None:
-            self._book.add(made)
+        for entry in made:
+            self._book.add(entry)
         if self._witness:
             self._witness.remember(self._book.head)
 
@@ -263,28 +265,6 @@ def _raise_if(found: Iterable[str]) -> None:
             f"the ledger must be whole: {found[0]}{more}. Nothing is spent until its owner has restored it, or has "
             "said `lockgate ledger decide`"
         )
-
-
-def _pinned(book: Book, name: str, curve: np.ndarray, policy: PrivacyConfig) -> Span:
-    """A span that is charged for the first time: its budget, and the order that holds the most runs like this one."""
-    budget = book.budget_of(name) or policy.budget(name)
-    order = pinned_order(budget.epsilon, budget.delta, curve)
-    return Span(name=name, order=order, pinned=dataclasses.replace(budget, spans=name), closed=book.is_closed(name))
-
-
-def _as_pin(span: Span) -> dict[str, Any]:
-    return {"order": span.order, "budget": dataclasses.asdict(span.pinned)}
-
-
-def _without_room(
-    book: Book, span: Span, curve: np.ndarray, policy: PrivacyConfig, now: datetime.datetime
-) -> tuple[Span, Budget, float] | None:
-    """The span, the budget and what is left of its divergence, where the run does not fit; None where it does."""
-    for budget in (book.budget_of(span.name) or span.pinned, policy.budget(span.name)):
-        left = span.bound(budget) - span.spent(span.period_start(budget, now))
-        if not curve[ORDERS.index(span.order)] <= left:
-            return span, budget, left
-    return None
 
 
 def _now(book: Book | None) -> datetime.datetime:

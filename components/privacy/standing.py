@@ -42,8 +42,7 @@ def history(span: Span, delta: float) -> list[tuple[str, float]]:
     seen = Span(name=span.name, order=span.order, pinned=span.pinned, closed=span.closed)
     found = []
     for charge in span.charges:
-        seen.charges.append(charge)
-        seen.curve = seen.curve + charge.counted
+        seen.add(charge)
         found.append((charge.made.isoformat(timespec="seconds"), seen.epsilon(delta)))
     return found
 

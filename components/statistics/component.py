@@ -8,7 +8,6 @@ from components.common.artifacts import PrivacyStatement
 from components.common.examples import iterate_split
 from components.common.settings import from_json, from_mapping
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.charged import mechanism_for, run_key
 from components.dp_training.randomness import generator
 from components.dp_training.tuning import fingerprint_of, span_of
 from components.example_gen.config import DataConfig
@@ -16,7 +15,7 @@ from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
 from components.privacy.release import Release
 from components.statistics.core import Counts, as_feature_stats, noisy_counts
-from components.statistics.once import released_once
+from components.statistics.once import counting, released_once
 
 
 @component
@@ -29,19 +28,17 @@ def NoisedStatistics(
 ) -> None:
     """Counts the classes and the brightness of `train` with noise, charged to the ledger, once for the same examples.
 
-    It waits for the training's `statement`, so that the span's first charge, which pins the order that all are composed
-    at, is the training's.
+    It waits for the training's `statement`, because the training reserves for both.
     """
     data_config, charged_to = from_json(DataConfig, data), from_json(Account, account)
     policy, span = charged_to.policy, span_of(examples, data_config)
-    mechanism = mechanism_for(policy.statistics_epsilon, policy, probability=1.0, steps=1)
+    run, mechanism = counting(policy, data, fingerprint_of(examples))
 
     def count() -> dict:
         private = iterate_split(examples.uri, "train", data_config.image_shape)
         noise = mechanism.noise_multiplier
         return dataclasses.asdict(noisy_counts(private, len(data_config.classes), noise, generator(None)))
 
-    run = run_key("statistics", data, fingerprint_of(examples))
     charge, found = released_once(charged_to, span, run, mechanism, count)
     counts = from_mapping(Counts, found, "")
     epsilon = epsilon_of([mechanism], policy.delta)

@@ -22,7 +22,9 @@ from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
+from components.privacy.release import load_release
 from components.privacy.statement import load_statement
+from components.statistics.component import NoisedStatistics
 from tests.components import settings
 
 DATA = dataclasses.replace(settings.DATA, image_shape=(24, 24, 1))
@@ -43,7 +45,7 @@ def examples(artifact, public, encode, example, write_split):
 def train(tmp_path, artifact, execute):
     """Runs the node; gives the folders of the model and the statement."""
 
-    def run(examples, trainer=TRAINER, budget=9.0, name="model") -> tuple[str, str]:
+    def run(examples, trainer=TRAINER, budget=9.0, name="model", **privacy) -> tuple[str, str]:
         outputs = {
             "model": artifact(standard_artifacts.Model, name),
             "statement": artifact(PrivacyStatement, f"{name}-statement"),
@@ -56,7 +58,7 @@ def train(tmp_path, artifact, execute):
             data=to_json(DATA),
             account=to_json(
                 Account(
-                    policy=PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=budget),
+                    policy=PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=budget, **privacy),
                     ledger=str(tmp_path / "ledger.sqlite"),
                     journals=str(tmp_path / "journals"),
                     population=trainer.population,
@@ -86,6 +88,27 @@ def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(tmp_path, t
     assert charges() == [(True, 4)]
     for mine, other in zip(load_model(model).get_weights(), load_model(again).get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+def test_noisy_counts_that_follow_are_charged_with_it_and_in_its_epsilon(
+    tmp_path, train, examples, charges, artifact, execute
+):
+    """Under a budget far above what both cost, which on its own would state more."""
+    _, folder = train(examples, budget=9.0, statistics="noised")
+    assert charges() == [(True, 4), (False, 1)]
+    reserved = [c.reserved for c in Ledger(tmp_path / "ledger.sqlite").charges(SPAN)]
+    statement = load_statement(folder)
+    assert statement.epsilon == epsilon_of(reserved, DELTA) <= 2.0
+    assert statement.run_epsilon == epsilon_of(reserved[:1], DELTA) < statement.epsilon
+    policy = PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=9.0, statistics="noised")
+    account = Account(
+        policy=policy, ledger=str(tmp_path / "ledger.sqlite"), journals=str(tmp_path / "journals"), population=90
+    )
+    counts = artifact(standard_artifacts.ExampleStatistics, "statistics")
+    inputs = {"examples": examples, "statement": artifact(PrivacyStatement, "model-statement")}
+    execute(NoisedStatistics, inputs, {"statistics": counts}, data=to_json(DATA), account=to_json(account))
+    assert charges() == [(True, 4), (True, 1)] and load_release(counts.uri).charge == 2
+    assert Ledger(tmp_path / "ledger.sqlite").epsilon(SPAN, DELTA) == statement.epsilon
 
 
 def test_nothing_is_told_or_logged_but_the_steps_that_were_reserved(train, examples, caplog, capfd, monkeypatch):

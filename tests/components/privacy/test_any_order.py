@@ -5,6 +5,7 @@ import math
 import tempfile
 from pathlib import Path
 
+import dp_accounting
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -47,7 +48,24 @@ class Runs(RuleBasedStateMachine):
             charge = self.ledger.reserve(sorted(spans), str(self.names), mechanism, policy(self.budget))
         except BudgetError:
             return multiple()
-        return {"id": charge.id, "spans": spans, "mechanism": mechanism, "steps": 0, "over": False}
+        return self.begun(charge.id, spans, mechanism)
+
+    @rule(target=open_runs, spans=st.sets(st.sampled_from(SPANS), min_size=1), two=st.permutations(MECHANISMS))
+    def reserve_together(self, spans, two):
+        """Two runs whose mechanisms are fixed together."""
+        self.names += 1
+        first, second, name = two[0], two[1], f"with {self.names}"
+        try:
+            charge = self.ledger.reserve(
+                sorted(spans), str(self.names), first, policy(self.budget), also={name: second}
+            )
+        except BudgetError:
+            return multiple()
+        also = self.ledger.charge_of(sorted(spans), name, second)
+        return multiple(self.begun(charge.id, spans, first), self.begun(also.id, spans, second))
+
+    def begun(self, id, spans, mechanism):
+        return {"id": id, "spans": spans, "mechanism": mechanism, "steps": 0, "over": False}
 
     @rule(run=open_runs, steps=st.integers(1, 60))
     def execute(self, run, steps):
@@ -102,6 +120,9 @@ class Runs(RuleBasedStateMachine):
             if span:
                 assert span.spent() <= filters.bound(self.budget, DELTA, span.order) * (1 + 1e-12)
                 assert not math.isnan(span.epsilon(DELTA))
+                if np.any(self.executed[name]):
+                    least = dp_accounting.rdp.compute_epsilon(ORDERS, self.executed[name], DELTA)[0]
+                    assert span.epsilon(DELTA) >= least - 1e-9
                 assert span.epsilon(DELTA) <= self.budget * (1 + 1e-9)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.ledger import many
 from components.common.errors import ConfigError, ServiceError
+from components.privacy import database
 from components.privacy.accounting import epsilon_of
 from components.privacy.ledger import Ledger
 from tests.components.privacy.conftest import DELTA, RUN, budget_for, policy
@@ -114,6 +116,26 @@ def test_a_server_that_is_away_spends_nothing_and_gives_nothing_back(server):
     ledger.settle(charge.id, 100)
     assert [(c.settled, c.mechanism.steps) for c in Ledger(url).charges(A)] == [(True, 100)]
     assert Ledger(url).verify() == []
+
+
+def test_a_server_that_goes_away_inside_a_reservation_has_reserved_nothing(server, monkeypatch):
+    ledger, append = Ledger(server.fresh("within")), database.append
+    ledger.reserve([A], "1", RUN, policy(10.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "append", lambda *arguments: (server.stop(), append(*arguments)))
+        with pytest.raises(ServiceError, match="must be readable and writable. Received: .*(terminat|Lost)"):
+            ledger.reserve([A], "2", RUN, policy(10.0))
+    server.start()
+    ledger.reserve([A], "3", RUN, policy(10.0))
+    assert [c.run for c in ledger.charges(A)] == ["1", "3"] and ledger.verify() == []
+
+
+def test_postgresql_finds_the_newest_entries_by_their_index(postgresql_server):
+    ledger = Ledger(postgresql_server.fresh("by_index"))
+    ledger.take_over(many(runs=1000, spans=10))
+    with ledger._database.transaction() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN {database._READ.format(first=1995)}").scalars().all()
+    assert "Index Scan using entries_pkey" in plan[0]
 
 
 def test_a_full_disk_refuses_and_what_was_reserved_stays(tmp_path):

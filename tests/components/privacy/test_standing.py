@@ -17,9 +17,10 @@ def book(runs: int, every_days: float, budget: float, days: float | None = None)
     span = Span(name="a/1", order=4.0, pinned=Budget(spans="a/1", epsilon=budget, delta=DELTA, days=days), closed=False)
     for i in range(runs):
         made = START + datetime.timedelta(days=i * every_days)
-        charge = Charge(id=i + 1, run=f"{i}", spans=("a/1",), reserved=RUN, curve=RUN.curve(), made=made, executed=200)
-        span.charges.append(charge)
-        span.curve = span.curve + charge.curve
+        charge = Charge(
+            id=i + 1, run=f"{i}", spans=("a/1",), reserved=RUN, curve=RUN.curve(), made=made, batch=i + 1, executed=200
+        )
+        span.add(charge)
     return Book(spans={"a/1": span})
 
 

@@ -96,6 +96,21 @@ def read(path) -> list:
         return connection.execute(sa.text("SELECT * FROM entries ORDER BY number")).fetchall()
 
 
+@pytest.mark.parametrize("column", ["kind", "made", "hash", "body"])
+def test_on_any_database_a_line_break_hides_nothing(place, column):
+    ledger = Ledger(place)
+    for run in "123":
+        ledger.reserve([f"ä{chr(10)}%s/{run}"], f"{run}%\n", RUN, policy(10.0))
+    assert Ledger(place).verify() == [] and len(Ledger(place).book().charges) == 3
+    with ledger._database.transaction() as connection:
+        changed = f"'\n' || {column}" if connection.dialect.name != "mariadb" else f"CONCAT('\n', {column})"
+        changed = f"'\n{'0' * 63}'" if column == "hash" else changed
+        connection.exec_driver_sql(f"UPDATE entries SET {column} = {changed} WHERE number = 2")
+    assert "entry 2" in Ledger(place).verify()[0]
+    with pytest.raises(LedgerError):
+        Ledger(place).reserve(["new"], "4", RUN, policy(10.0))
+
+
 def test_an_old_copy_that_was_restored_is_found(filled, path, witness):
     shutil.copyfile(path.with_suffix(".old"), path)
     (found,) = Ledger(path, witness).verify()
