@@ -28,7 +28,7 @@ def compiled(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
     return ir
 
 
-def bind(ir: pipeline_pb2.Pipeline, run_id: str, **parameters: str) -> None:
+def bind(ir: pipeline_pb2.Pipeline, run_id: str, /, **parameters: str) -> None:
     """Fills in the run's id, and the runtime parameters that are given as text, in place.
 
     Raises:
