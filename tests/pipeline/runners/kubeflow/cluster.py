@@ -96,6 +96,7 @@ class _Running:
         known = self._spec["root"].get("inputDefinitions", {}).get("parameters", {})
         assert set(given) <= set(known), f"no parameters of the pipeline: {set(given) - set(known)}"
         inputs = {name: given.get(name, about.get("defaultValue")) for name, about in known.items()}
+        assert None not in inputs.values(), f"each of these parameters must be given: {inputs}"
         self._dag(self._spec["root"]["dag"], inputs)
         return self._run
 
