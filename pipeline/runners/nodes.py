@@ -2,7 +2,8 @@
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
-from tfx.orchestration import metadata
+from tfx.orchestration import data_types_utils, metadata
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
@@ -22,13 +23,24 @@ _States = metadata_store_pb2.Execution
 def compiled(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
     """TFX's intermediate representation of a pipeline, its nodes in topological order; the run's id is still open."""
     ir = compiler.Compiler().compile(pipeline)
+    _keep_defaults(ir, pipeline)
     for wrapped in ir.nodes:
         if wrapped.pipeline_node.node_info.id in UNCACHED:
             wrapped.pipeline_node.execution_options.caching_options.enable_cache = False
     return ir
 
 
-def bind(ir: pipeline_pb2.Pipeline, run_id: str, **parameters: str) -> None:
+def _keep_defaults(ir: pipeline_pb2.Pipeline, pipeline: Pipeline) -> None:
+    """Writes the runtime parameters' defaults; TFX's compiler forgets those that are 0 or empty."""
+    nodes = {wrapped.pipeline_node.node_info.id: wrapped.pipeline_node for wrapped in ir.nodes}
+    for component in pipeline.components:
+        for name, asked in component.exec_properties.items():
+            if isinstance(asked, RuntimeParameter) and asked.default is not None:
+                parameter = nodes[component.id].parameters.parameters[name].runtime_parameter
+                data_types_utils.set_metadata_value(parameter.default_value, asked.ptype(asked.default))
+
+
+def bind(ir: pipeline_pb2.Pipeline, run_id: str, /, **parameters: str) -> None:
     """Fills in the run's id, and the runtime parameters that are given as text, in place.
 
     Raises:

@@ -114,7 +114,7 @@ def _step(id: str, cluster: KubeflowConfig, said: list[str], asked: dict[str, An
 
     def step(*values: Any) -> dsl.ContainerSpec:
         pushed = ["--pushed", values[-1]] if id == _PUSHER else []
-        parameters = [part for name, value in zip(asked, values) for part in ("--parameter", name, value)]  # noqa: B905
+        parameters = [part for name, value in zip(asked, values) for part in ("--parameter", f"{name}={value}")]  # noqa: B905
         return _container(cluster, "run_node.py", [*said, *parameters, *pushed])
 
     takes = [_taken(parameter) for parameter in asked.values()]

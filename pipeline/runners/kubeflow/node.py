@@ -54,8 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", required=True, help="the run's id")
     parser.add_argument("--metadata", required=True, help="MLMD: a file, mysql://host:port/database or grpc://…")
     parser.add_argument("--timeout", type=int, default=0, help="seconds after which the step is ended; 0: never")
-    given = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
-    parser.add_argument("--parameter", **given, help="a runtime parameter")
+    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a runtime parameter")
     parser.add_argument("--pushed", type=Path, help="a file for `true` or `false`: whether a model was pushed")
     return parser
 
@@ -71,7 +70,9 @@ def _run(step: argparse.Namespace) -> str:
     from pipeline.spans import SPAN, as_range
 
     part = decode(step.slice)
-    given = {name: as_range(value) if name == SPAN else value for name, value in step.parameter}
+    given = dict(text.split("=", 1) for text in step.parameter)
+    if SPAN in given:
+        given[SPAN] = as_range(given[SPAN])
     bind(part, step.run, **given)
     node = part.nodes[0].pipeline_node
     id, shared = node.node_info.id, SharedRun(connection(step.metadata), node, step.run)

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ class _Running:
         known = self._spec["root"].get("inputDefinitions", {}).get("parameters", {})
         assert set(given) <= set(known), f"no parameters of the pipeline: {set(given) - set(known)}"
         inputs = {name: given.get(name, about.get("defaultValue")) for name, about in known.items()}
+        assert None not in inputs.values(), f"each of these parameters must be given: {inputs}"
         self._dag(self._spec["root"]["dag"], inputs)
         return self._run
 
@@ -229,7 +231,7 @@ class _Place:
             return json.dumps(self._executor_input())
         kind, name, rest = re.fullmatch(r"\.(\w+\.\w+)\['([^']+)'\](.*)", key).groups()
         if kind == "inputs.parameters" and not rest:
-            return str(self.parameters[name])
+            return _text(self.parameters[name])
         if (kind, rest) == ("outputs.parameters", ".output_file"):
             return str(self.folder / "parameters" / name)
         if (kind, rest) == ("outputs.artifacts", ".path"):
@@ -245,6 +247,13 @@ class _Place:
             "inputs": {"parameterValues": self.parameters},
             "outputs": {"artifacts": made, "outputFile": str(self.folder / "output.json")},
         }
+
+
+def _text(value: Any) -> str:
+    """A parameter's value as Kubeflow's launcher writes it: numbers without an exponent, whole ones without a point."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{Decimal(repr(value)):f}".removesuffix(".0")
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _parameters(task: dict) -> dict[str, dict]:
