@@ -122,12 +122,12 @@ def test_a_step_of_another_graph_does_not_join_a_run(step, capsys):
 
 
 def test_a_span_that_is_none_is_one_line(step, capsys):
-    assert step("ImportExampleGen", "--parameter", "span", "tomorrow") == 2
+    assert step("ImportExampleGen", "--parameter", "span=tomorrow") == 2
     assert "`span` must be a number or newest. Received: span='tomorrow'" in capsys.readouterr().err
 
 
 def test_a_parameter_that_nobody_asked_for_is_one_line(step, capsys):
-    assert step(NODE, "--parameter", "speed", "1") == 2
+    assert step(NODE, "--parameter", "speed=1") == 2
     assert "a runtime parameter must be one of []" in capsys.readouterr().err
 
 
