@@ -48,14 +48,18 @@ from tests.components.privacy.conftest import RUN, policy
 place, first = sys.argv[1], int(sys.argv[2])
 RUN.curve()
 ledger = Ledger(place)
-print("ready", flush=True)
+
+def tell(line):  # in one piece, or a kill cuts it where Python writes without a buffer
+    print(line + "\\n", end="", flush=True)
+
+tell("ready")
 for run in range(first, first + 1000):
     charge = ledger.reserve([f"kill/{run}"], "r", RUN, policy(10.0))
-    print("reserved", run, flush=True)
+    tell(f"reserved {run}")
     for step in (1, 2, 3):
-        print("executed", run, step, flush=True)  # as the journal does: counted before it is executed
+        tell(f"executed {run} {step}")  # as the journal does: counted before it is executed
     ledger.settle(charge.id, 3)
-    print("settled", run, flush=True)
+    tell(f"settled {run}")
 """
 
 
