@@ -4,7 +4,6 @@ TFX's LocalDagRunner does the same, but tells nobody which node runs, whether it
 whose inputs could not be resolved failed.
 """
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 
 from components.common.errors import Interrupted, LockgateError
-from pipeline.runners.nodes import bind, compiled, launch, state_of
+from pipeline.runners.nodes import bind, compiled, launch, remove_outputs, state_of
 
 _States = metadata_store_pb2.Execution
 
@@ -84,9 +83,7 @@ def drop_abandoned(config: metadata_store_pb2.ConnectionConfig, artifacts: Path)
         running = (_States.NEW, _States.RUNNING)
         abandoned = [e for e in handle.store.get_executions() if e.last_known_state in running]
         for execution in abandoned:
-            for folder in (f"*/*/{execution.id}", f"*/.system/*/{execution.id}"):
-                for leftover in artifacts.glob(folder):
-                    shutil.rmtree(leftover)
+            remove_outputs(artifacts, execution.id)
             execution.last_known_state = _States.CANCELED
         if abandoned:
             handle.store.put_executions(abandoned)

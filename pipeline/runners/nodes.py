@@ -1,5 +1,8 @@
 """One node of the compiled graph through TFX's portable launcher: what every runner does alike."""
 
+import shutil
+from pathlib import Path
+
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import data_types_utils, metadata
@@ -102,5 +105,17 @@ def state_of(database: metadata.ConnectionConfigType, execution: int | None) -> 
     if execution is None:
         return "failed"
     with metadata.Metadata(database) as handle:
-        state = handle.store.get_executions_by_id([execution])[0].last_known_state
-    return {_States.COMPLETE: "ran", _States.CACHED: "cached"}.get(state, "failed")
+        return state_name(handle.store.get_executions_by_id([execution])[0])
+
+
+def state_name(execution: metadata_store_pb2.Execution) -> str:
+    """An execution's state as a run record has it: ran, cached or failed."""
+    return {_States.COMPLETE: "ran", _States.CACHED: "cached"}.get(execution.last_known_state, "failed")
+
+
+def remove_outputs(artifacts: Path, execution: int) -> None:
+    """Removes what an execution has half written. Nothing refers to it: TFX publishes an artifact only when its
+    execution is complete."""
+    for folder in (f"*/*/{execution}", f"*/.system/*/{execution}"):
+        for leftover in artifacts.glob(folder):
+            shutil.rmtree(leftover)

@@ -1,10 +1,8 @@
 """The graph as Kubeflow Pipelines' IR: one container step a node, in the order of their dependencies."""
 
-import base64
 import inspect
 import json
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from components.privacy.database import PASSWORD as LEDGER_PASSWORD
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
 from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
-from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, sliced
+from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced
 from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 
 _PUSHER, _REPORT = "Pusher", "Report"
@@ -49,7 +47,7 @@ def compile_config(config: Config, file: Path) -> Compiled:
 
     cluster = config.kubeflow
     config = _in_image(config)
-    settings = base64.urlsafe_b64encode(zlib.compress(json.dumps(config.as_dict()).encode(), 9)).decode()
+    settings = packed(json.dumps(config.as_dict()).encode())
     return compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
 
 

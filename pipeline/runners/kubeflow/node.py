@@ -109,6 +109,7 @@ def checked(step: argparse.Namespace) -> None:
 def _launched(part, node, shared) -> str:
     """Launches the node; gives the sentence that says how it ended."""
     from pipeline.failures import explain
+    from pipeline.runners.kubeflow.shared import StampingLauncher
     from pipeline.runners.nodes import launch, state_of
 
     id, root = node.node_info.id, Path(part.runtime_spec.pipeline_root.field_value.string_value)
@@ -118,7 +119,7 @@ def _launched(part, node, shared) -> str:
     except OSError as error:
         raise unwritable(root, error) from None
     try:
-        launched = launch(part, node, shared.database, shared.launcher())
+        launched = launch(part, node, shared.database, StampingLauncher)
     except Interrupted:
         shared.cancel()
         raise

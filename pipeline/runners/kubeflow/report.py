@@ -2,13 +2,11 @@
 variants and the figures. It runs however the run ended."""
 
 import argparse
-import base64
 import datetime
 import json
 import logging
 import os
 import sys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,9 +61,10 @@ def _recorded(step: argparse.Namespace) -> dict[str, Any]:
     from pipeline.places import places_in_cluster
     from pipeline.run import save
     from pipeline.runners.kubeflow.shared import told_of
+    from pipeline.runners.kubeflow.slices import unpacked
     from pipeline.runs import blank, filled
 
-    config = from_dict(json.loads(zlib.decompress(base64.urlsafe_b64decode(step.settings))))
+    config = from_dict(json.loads(unpacked(step.settings)))
     root, told = Path(config.kubeflow.root), told_of(connection(step.metadata), step.run)
     began = datetime.datetime.fromtimestamp(told.began, datetime.timezone.utc)
     record = blank(config, root, step.run, told.span, began)

@@ -1,7 +1,6 @@
 """A run as the MLMD that its steps share knows it: which graph it runs, whether it was refused, what a step left."""
 
 import os
-import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.errors import ConfigError, ServiceError
+from pipeline.runners.nodes import remove_outputs, state_name
 
 _REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
 _RUN, _NODE = "pipeline_run", "node"
@@ -69,8 +69,7 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
 
 def _row(execution: metadata_store_pb2.Execution, name: str) -> dict[str, Any]:
     seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
-    state = {_States.COMPLETE: "ran", _States.CACHED: "cached"}.get(execution.last_known_state, "failed")
-    return {"id": name, "state": state, "seconds": seconds, "execution": execution.id}
+    return {"id": name, "state": state_name(execution), "seconds": seconds, "execution": execution.id}
 
 
 class SharedRun:
@@ -130,9 +129,7 @@ class SharedRun:
             ended = (_States.COMPLETE, _States.CACHED)
             ids = [e.id for e in self._executions(handle.store) if e.last_known_state not in ended]
         for id in ids:
-            for folder in (f"{self._id}/*/{id}", f"{self._id}/.system/*/{id}"):
-                for leftover in artifacts.glob(folder):
-                    shutil.rmtree(leftover)
+            remove_outputs(artifacts, id)
 
     def cancel(self) -> None:
         """Says that this step's execution does not run any more."""
@@ -149,10 +146,6 @@ class SharedRun:
             new = [e for e in self._executions(handle.store) if _POD not in e.custom_properties]
             if new:
                 handle.store.put_executions([_stamped(execution) for execution in new])
-
-    def launcher(self) -> type[launcher.Launcher]:
-        """TFX's launcher, whose executions say from the start which pod runs them."""
-        return _StampingLauncher
 
     @property
     def _id(self) -> str:
@@ -177,7 +170,9 @@ def _said(context: metadata_store_pb2.Context, key: str) -> str:
     return context.custom_properties[key].string_value if key in context.custom_properties else ""
 
 
-class _StampingLauncher(launcher.Launcher):
+class StampingLauncher(launcher.Launcher):
+    """TFX's launcher, whose executions say from the start which pod runs them."""
+
     def _register_or_reuse_execution(self, metadata_handle, **arguments):
         execution = super()._register_or_reuse_execution(metadata_handle=metadata_handle, **arguments)
         metadata_handle.store.put_executions([_stamped(execution)])

@@ -40,17 +40,27 @@ def sliced(ir: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.Pipeline:
     return made
 
 
+def packed(content: bytes) -> str:
+    """Bytes as the text of an argument."""
+    return base64.urlsafe_b64encode(zlib.compress(content, 9)).decode()
+
+
+def unpacked(text: str) -> bytes:
+    """The inverse of `packed`."""
+    return zlib.decompress(base64.urlsafe_b64decode(text))
+
+
 def encode(part: pipeline_pb2.Pipeline) -> str:
     """A slice as text.
 
     Raises:
         ConfigError: it would not fit into an argument.
     """
-    packed = base64.urlsafe_b64encode(zlib.compress(part.SerializeToString(deterministic=True), 9)).decode()
-    if len(packed) > _LARGEST:
+    text = packed(part.SerializeToString(deterministic=True))
+    if len(text) > _LARGEST:
         node = part.nodes[0].pipeline_node.node_info.id
-        raise ConfigError(f"a step's slice must be at most {_LARGEST} bytes. Received: {len(packed)} for {node}")
-    return packed
+        raise ConfigError(f"a step's slice must be at most {_LARGEST} bytes. Received: {len(text)} for {node}")
+    return text
 
 
 def decode(text: str) -> pipeline_pb2.Pipeline:
@@ -60,7 +70,7 @@ def decode(text: str) -> pipeline_pb2.Pipeline:
         ConfigError: it is no slice.
     """
     try:
-        return pipeline_pb2.Pipeline.FromString(zlib.decompress(base64.urlsafe_b64decode(text)))
+        return pipeline_pb2.Pipeline.FromString(unpacked(text))
     except (ValueError, binascii.Error, zlib.error, DecodeError):
         raise ConfigError("a step must carry a slice of a compiled graph. Received: none; compile again") from None
 
