@@ -18,6 +18,7 @@ from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
 from pipeline.runners.kubeflow.config import KubeflowConfig
+from pipeline.schedule.config import ScheduleConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,6 +67,7 @@ class Config:
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
     kubeflow: KubeflowConfig = KubeflowConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self):
         for recipe in self.recipes:
@@ -80,7 +82,8 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
         tables = {
-            key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection", "kubeflow")
+            key: asdict(getattr(self, key))
+            for key in ("data", "privacy", "trainer", "gates", "selection", "kubeflow", "schedule")
         }
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
 
@@ -140,6 +143,7 @@ class _Tables:
     gates: GatesConfig
     selection: SelectionConfig
     kubeflow: KubeflowConfig = KubeflowConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self):
         require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)

@@ -159,7 +159,8 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
 def _fail(record: dict[str, Any], error: Exception) -> None:
     logging.exception("the run failed")
     known = explain(error)
-    record.update(state="refused" if known.exit_code == 3 else "failed", exit_code=known.exit_code, error=str(known))
+    state = "refused" if known.exit_code == 3 else "failed"
+    record.update(state=state, exit_code=known.exit_code, error=str(known), refused_by=known.refused_by)
 
 
 def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:

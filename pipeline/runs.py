@@ -1,11 +1,13 @@
 """The run record's shape, and how it is filled from MLMD and the artifacts, by whatever runner."""
 
 import datetime
+import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from components.common.errors import GateError, ServiceError
 from pipeline.config import Config
 from pipeline.places import Places
 
@@ -19,6 +21,7 @@ def blank(config: Config, root: Path, run: str, span: int | None, started: datet
         "config": config.name,
         "state": "failed",
         "exit_code": 1,
+        "refused_by": None,
         "started": started.isoformat(timespec="seconds"),
         "seconds": None,
         "root": str(root),
@@ -65,5 +68,27 @@ def filled(record: dict[str, Any], places: Places) -> None:
         record["data"]["roles"][role]["examples"] = count
     record.update(found)
     if record["state"] == "pushed" and record["pushed"] is None:
-        record.update(state="refused", exit_code=3)
+        record.update(state="refused", exit_code=3, refused_by=GateError.refused_by)
     record["ledger"] = spent_over_time(places.ledger, record["data"])
+
+
+def records(root: Path) -> list[dict[str, Any]]:
+    """All run records under a root, oldest first.
+
+    Raises:
+        ServiceError: one is not whole.
+    """
+    return [record_at(path) for path in sorted(root.glob("runs/*/run.json"))]
+
+
+def record_at(path: Path) -> dict[str, Any]:
+    """A run record.
+
+    Raises:
+        ServiceError: it is not whole.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ServiceError(f"a run record must be whole: restore or remove {path.parent}. Received: {reason}") from None

@@ -2,9 +2,13 @@
 
 
 class LockgateError(Exception):
-    """A condition that a user or operator can act on: one line that says what must hold and what came."""
+    """A condition that a user or operator can act on: one line that says what must hold and what came.
+
+    exit_code: that `lockgate` ends with. refused_by: what refuses, where the exit code is 3.
+    """
 
     exit_code = 1
+    refused_by: str | None = None
 
 
 class ConfigError(LockgateError):
@@ -35,18 +39,21 @@ class BudgetError(LockgateError):
     """The privacy budget does not allow the run: nothing private was read."""
 
     exit_code = 3
+    refused_by = "budget"
 
 
 class LedgerError(LockgateError):
     """The ledger is not what it was: nothing is spent until a person has decided."""
 
     exit_code = 3
+    refused_by = "ledger"
 
 
 class GateError(LockgateError):
     """A gate refuses: nothing was pushed."""
 
     exit_code = 3
+    refused_by = "gate"
 
 
 class Interrupted(BaseException):

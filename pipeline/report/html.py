@@ -14,15 +14,10 @@ def render(record: dict[str, Any]) -> str:
 
     Parts that a failed run does not have are left out with a sentence.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(
-        number=number, points=points, kilobytes=kilobytes, microseconds=microseconds, percent=_percent
-    )
     pushed = record["pushed"]
     shown = next((v for v in record["variants"] if pushed and v["recipe"] == pushed["recipe"]), None)
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         r=record,
         outcome=outcome(record),
         shown=shown or next(iter(record["variants"]), None),
@@ -35,6 +30,17 @@ def render(record: dict[str, Any]) -> str:
         types={row["artifact"]: row["type"] for row in record["lineage"]},
         behind=_behind_the_push(record["lineage"]),
     )
+
+
+def page(template: str, **shown: Any) -> str:
+    """Renders a template of this folder, with the filters for figures."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(
+        number=number, points=points, kilobytes=kilobytes, microseconds=microseconds, percent=_percent
+    )
+    return environment.get_template(template).render(**shown)
 
 
 def outcome(record: dict[str, Any]) -> str:
