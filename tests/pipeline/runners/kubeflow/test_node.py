@@ -122,8 +122,10 @@ def test_a_step_of_another_graph_does_not_join_a_run(step, capsys):
 
 
 def test_a_span_that_is_none_is_one_line(step, capsys):
-    assert step("ImportExampleGen", "--parameter", "span=tomorrow") == 2
-    assert "`span` must be a number or newest. Received: span='tomorrow'" in capsys.readouterr().err
+    for span in ("tomorrow", "2026-02-30", "99999999999"):
+        assert step("ImportExampleGen", "--parameter", f"span={span}") == 2
+        must = "must be a number, a date like 2026-11-27, or newest"
+        assert f"`span` {must}. Received: span='{span}'" in capsys.readouterr().err
 
 
 def test_a_parameter_that_nobody_asked_for_is_one_line(step, capsys):
