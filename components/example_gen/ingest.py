@@ -134,7 +134,7 @@ def _packed(settings: dict[str, Any]) -> example_gen_pb2.CustomConfig | None:
     if not any(settings.values()):
         return None
     packed = any_pb2.Any()
-    packed.Pack(json_format.ParseDict(settings, struct_pb2.Struct()))
+    packed.Pack(json_format.ParseDict(settings, struct_pb2.Struct()), deterministic=True)
     return example_gen_pb2.CustomConfig(custom_config=packed)
 
 
