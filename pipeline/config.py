@@ -1,5 +1,6 @@
 """The configuration: a TOML file, `--set`, and the checks that need the whole of it. Imports no TensorFlow."""
 
+import datetime
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from components.common.errors import ConfigError
 from components.common.settings import from_mapping, require
 from components.dp_training.config import TrainerConfig
 from components.example_gen.config import DataConfig
+from components.example_gen.placeholders import is_dated, number_of
 from components.gates.config import GatesConfig
 from components.privacy.config import PrivacyConfig
 from components.pruning.config import PruneConfig
@@ -119,6 +121,7 @@ def load(source: str, overrides: list[str] | None = None) -> Config:
         _override(tables, override)
     if isinstance(tables.get("data"), dict):
         _resolve_paths(tables["data"], Path.cwd())
+        _resolve_span(tables["data"])
     return from_dict(tables)
 
 
@@ -213,6 +216,16 @@ def _resolve_paths(data: dict[str, Any], base: Path) -> None:
             data[key] = str(embedded() / value.removeprefix(_EMBEDDED))
         else:
             data[key] = str((base / value).resolve())
+
+
+def _resolve_span(data: dict[str, Any]) -> None:
+    """Makes a span that is given as a date, 2026-11-27, the number that it has."""
+    span, roles = data.get("span"), data.get("roles")
+    train = roles.get("train") if isinstance(roles, dict) else None
+    if isinstance(train, str) and is_dated(train) and isinstance(span, str | datetime.date):
+        number = number_of(str(span))
+        require(number is not None, "data.span", "be a date like 2026-11-27, from 1970-01-01 on", str(span))
+        data["span"] = number
 
 
 def embedded() -> Path:

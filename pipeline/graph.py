@@ -1,7 +1,6 @@
 """The graph: from examples to the push, read top to bottom as the data flows."""
 
 from tfx.components.evaluator.component import Evaluator
-from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
@@ -9,7 +8,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.proto import range_config_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
@@ -19,6 +18,9 @@ from components.common.settings import to_json
 from components.dp_training.component import DPTrainer
 from components.example_gen.component import DataChecker
 from components.example_gen.config import ROLES
+from components.example_gen.ingest import ImportExampleGen
+from components.example_gen.placeholders import has_span
+from components.example_gen.ranges import one_span
 from components.gates.baseline import EarlierBlessedModel
 from components.gates.component import CompressionGate
 from components.gates.evaluation import eval_config
@@ -36,7 +38,7 @@ from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
-from pipeline.spans import NEWEST, SPAN, one_span
+from pipeline.spans import NEWEST, SPAN
 
 BEAM_ARGS = [
     "--runner=FnApiRunner",
@@ -55,11 +57,7 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     """
     data, account = to_json(config.data), to_json(_account(config, places))
 
-    example_gen = ImportExampleGen(
-        input_base=config.data.root,
-        input_config=_input_config(config),
-        range_config=_range(config, span),
-    )
+    example_gen = ImportExampleGen(config.data, range_config=_range(config, span))
     examples = example_gen.outputs["examples"]
     described = ("public", "train") if config.privacy.statistics == "declared" else ("public",)
     statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role not in described])
@@ -232,14 +230,7 @@ def _push(
     return [selector, auditor, lineage, pusher]
 
 
-def _input_config(config: Config) -> example_gen_pb2.Input:
-    roles = config.data.roles
-    return example_gen_pb2.Input(
-        splits=[example_gen_pb2.Input.Split(name=role, pattern=getattr(roles, role)) for role in ROLES]
-    )
-
-
 def _range(config: Config, span: int | None) -> range_config_pb2.RangeConfig | RuntimeParameter | None:
-    if "{SPAN}" not in config.data.roles.train:
+    if not has_span(config.data.roles.train):
         return None
     return RuntimeParameter(name=SPAN, ptype=str, default=NEWEST) if span is None else one_span(span)

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from components.common.errors import GateError, ServiceError
+from components.example_gen.config import ROLES, DataConfig
+from components.example_gen.placeholders import name_of
 from pipeline.config import Config
 from pipeline.places import Places
 
 
 def blank(config: Config, root: Path, run: str, span: int | None, started: datetime.datetime) -> dict[str, Any]:
     """The record of a run of which nothing is known yet: it has failed until something better is known."""
-    folder, settings = root / "runs" / run, config.as_dict()
-    roles = {role: {"pattern": pattern, "examples": None} for role, pattern in settings["data"]["roles"].items()}
+    folder, data = root / "runs" / run, config.data
+    roles = {role: {"pattern": files, "examples": None} for role, files in _files_in_words(data).items()}
     return {
         "run": run,
         "config": config.name,
@@ -35,10 +37,11 @@ def blank(config: Config, root: Path, run: str, span: int | None, started: datet
             "python": platform.python_version(),
         },
         "data": {
-            "name": config.data.name,
+            "name": data.name,
             "span": span,
-            "classes": list(config.data.classes),
-            "public_source": config.data.public_source,
+            "span_name": None if span is None else name_of(data.roles.train, span),
+            "classes": list(data.classes),
+            "public_source": data.public_source,
             "population": config.trainer.population,
             "roles": roles,
         },
@@ -52,8 +55,14 @@ def blank(config: Config, root: Path, run: str, span: int | None, started: datet
         "pushed": None,
         "nodes": [],
         "lineage": [],
-        "settings": settings,
+        "settings": config.as_dict(),
     }
+
+
+def _files_in_words(data: DataConfig) -> dict[str, str]:
+    """Where each role's examples come from."""
+    own, shares = data.roles.patterns(), data.shares.taken()
+    return {role: own.get(role) or f"{shares[role]:g} of {own['train']}, by hash" for role in ROLES}
 
 
 def filled(record: dict[str, Any], places: Places) -> None:

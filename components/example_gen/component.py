@@ -36,6 +36,9 @@ def DataChecker(
         if role not in PRIVATE:  # how many private examples there are is private too: adjacency adds or removes one
             counts[role] = len(seen)
     raise_if_refused(problems)
+    for role, share in data.shares.taken().items():
+        if not counts[role]:
+            raise DataError(f"role `{role}` must get examples. Received: none for data.shares.{role} = {share:g}")
     check_owners(examples.uri, data, examples.get_int_custom_property("span") or 0, records_per_person)
     Path(check.uri, "check.json").write_text(json.dumps({"examples": counts}))
 

@@ -1,5 +1,6 @@
 """DataChecker: the schema's labels, anomalies, and the check that training waits for."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from components.common.errors import DataError
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
 from components.example_gen.component import DataChecker, _raise_on_anomalies
-from components.example_gen.config import ROLES
+from components.example_gen.config import ROLES, DataConfig, SharesConfig
 from components.example_gen.core import known_labels
 from tests.components.settings import DATA
 
@@ -72,7 +73,7 @@ def test_an_anomaly_of_the_whole_split_stops_too(tmp_path):
 def check(artifact, execute, public, encode, example, write_split):
     """Runs DataChecker on four splits of three good records, and one more in `extra` splits."""
 
-    def run(**extra: bytes):
+    def run(data: DataConfig = DATA, without: str = "", **extra: bytes):
         inputs = {
             "examples": artifact(standard_artifacts.Examples, "examples"),
             "schema": artifact(standard_artifacts.Schema, "schema"),
@@ -81,9 +82,10 @@ def check(artifact, execute, public, encode, example, write_split):
         schema(inputs["schema"].uri, LABEL.format(0, 2))
         good = [example(encode(public.images[i]), int(public.labels[i]), f"k{i}") for i in range(3)]
         for role in ROLES:
-            write_split(inputs["examples"].uri, role, good + ([extra[role]] if role in extra else []))
+            records = [] if role == without else good
+            write_split(inputs["examples"].uri, role, records + ([extra[role]] if role in extra else []))
         made = artifact(DataCheck, "check")
-        execute(DataChecker, inputs, {"check": made}, config=to_json(DATA), records_per_person=1)
+        execute(DataChecker, inputs, {"check": made}, config=to_json(data), records_per_person=1)
         return json.loads(Path(made.uri, "check.json").read_text())
 
     return run
@@ -109,3 +111,12 @@ def test_a_private_record_that_is_no_example_is_one_line_that_does_not_quote_it(
     with pytest.raises(DataError, match="^split `train` must hold tf.train.Examples") as caught:
         check(train=b"secret-bytes")
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_share_that_found_nobody_is_refused_before_anything_trains(check):
+    shared = dataclasses.replace(
+        DATA, roles=dataclasses.replace(DATA.roles, holdout=""), shares=SharesConfig(holdout=0.001)
+    )
+    assert check(shared)["examples"]["holdout"] == 3
+    with pytest.raises(DataError, match="^role `holdout` must get .* Received: none for data.shares.holdout = 0.001$"):
+        check(shared, without="holdout")
