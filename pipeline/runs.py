@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import GateError, ServiceError
+from components.common.errors import GateError, LockgateError, ServiceError
 from components.example_gen.config import ROLES, DataConfig
 from components.example_gen.placeholders import name_of
 from pipeline.config import Config
@@ -23,7 +23,7 @@ def blank(config: Config, root: Path, run: str, span: int | None, started: datet
         "config": config.name,
         "state": "failed",
         "exit_code": 1,
-        "refused_by": None,
+        "cause": LockgateError.cause,
         "started": started.isoformat(timespec="seconds"),
         "seconds": None,
         "root": str(root),
@@ -77,7 +77,7 @@ def filled(record: dict[str, Any], places: Places) -> None:
         record["data"]["roles"][role]["examples"] = count
     record.update(found)
     if record["state"] == "pushed" and record["pushed"] is None:
-        record.update(state="refused", exit_code=3, refused_by=GateError.refused_by)
+        record.update(state="refused", exit_code=3, cause=GateError.cause)
     record["ledger"] = spent_over_time(places.ledger, record["data"])
 
 

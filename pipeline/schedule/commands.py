@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +30,7 @@ def retrain(
     with Console(quiet=as_json) as console:
         firing = retrained(settings, place, console)
         if as_json:
-            print(json.dumps(vars(firing) | {"runs": [_short(record) for record in firing.runs]}, indent=2))
+            print(json.dumps(firing.as_json(), indent=2, ensure_ascii=False))
         else:
             console.close_firing(firing)
     for problem in firing.problems:
@@ -99,11 +99,6 @@ def _write_page(settings, root: Path) -> None:
     from pipeline.schedule.status import status as found
 
     write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now())))
-
-
-def _short(record: dict[str, Any]) -> dict[str, Any]:
-    keys = ("run", "exit_code", "state", "error", "refused_by", "tries", "report")
-    return {"span": record["data"]["span"], **{key: record[key] for key in keys}}
 
 
 def _now() -> datetime.datetime:

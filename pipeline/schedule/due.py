@@ -1,13 +1,14 @@
 """Which spans a pipeline has still to be trained on. Pure."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.common.errors import DataError, LedgerError
 from components.example_gen.arrivals import BAD, READY, WAITING, Arrival
 
 _DECIDED = (0, 3)  # exit codes of runs that came to an end of their own
-_OPEN = "ledger"  # of a damaged ledger a person decides, and then the span is due again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,18 +21,26 @@ class Due:
     damaged: tuple[Arrival, ...]
 
 
-def due(arrived: Iterable[Arrival], done: set[int], damaged: str) -> Due:
+def due(arrived: Iterable[Arrival], done: set[int], refused: Mapping[str, str], damaged: str) -> Due:
     """Sorts what has arrived.
 
     Args:
         arrived: all spans, in any order. done: spans that a run has decided on.
+        refused: what was wrong with spans that a run could not be trained on, by their files' fingerprint.
         damaged: `wait`, or `stop`: then nothing that came after a damaged span is due.
     """
-    new = sorted((a for a in arrived if a.span not in done), key=lambda a: a.span)
+    new = sorted((_known(a, refused) for a in arrived if a.span not in done), key=lambda a: a.span)
     bad = tuple(a for a in new if a.state == BAD)
     first_bad = bad[0].span if bad and damaged == "stop" else None
     spans = (a for a in new if a.state == READY and (first_bad is None or a.span < first_bad))
     return Due(spans=tuple(spans), waiting=tuple(a for a in new if a.state == WAITING), damaged=bad)
+
+
+def _known(arrival: Arrival, refused: Mapping[str, str]) -> Arrival:
+    """The arrival, bad if a run has found it so."""
+    if arrival.state != READY or arrival.fingerprint not in refused:
+        return arrival
+    return dataclasses.replace(arrival, state=BAD, reason=refused[arrival.fingerprint])
 
 
 def decided(records: Iterable[Mapping[str, Any]], pipeline: str) -> set[int]:
@@ -40,5 +49,11 @@ def decided(records: Iterable[Mapping[str, Any]], pipeline: str) -> set[int]:
 
 
 def decides(record: Mapping[str, Any]) -> bool:
-    """Whether a run has decided on its span; one that failed, was interrupted, or found the ledger damaged has not."""
-    return record["exit_code"] in _DECIDED and record["refused_by"] != _OPEN
+    """Whether a run has decided on its span; one that failed, was interrupted, or found the ledger damaged has not: of
+    a damaged ledger a person decides, and then the span is due again."""
+    return record["exit_code"] in _DECIDED and record["cause"] != LedgerError.cause
+
+
+def is_damaged(record: Mapping[str, Any]) -> bool:
+    """Whether a run failed because of what its span holds."""
+    return record["cause"] == DataError.cause

@@ -9,7 +9,7 @@ from pipeline.guards import Signals
 from pipeline.schedule.cron import Timetable
 from pipeline.schedule.state import Memory
 
-_LOOK_SECONDS = 20.0  # a clock that was set is noticed after so long
+_LOOK_SECONDS = 60.0  # a clock that was set is noticed after so long
 
 
 class Loop:

@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
@@ -16,10 +16,12 @@ from pipeline.run import write_whole
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """fired: when the last firing had ended; None before the first. told: keys of what was told and still holds."""
+    """fired: when the last firing had ended; None before the first. told: keys of what was told and still holds.
+    damaged: what was wrong with spans that a run could not be trained on, by their files' fingerprint."""
 
     fired: datetime.datetime | None = None
     told: tuple[str, ...] = ()
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 class Memory:
@@ -40,7 +42,7 @@ class Memory:
         try:
             kept = json.loads(self._file.read_text())
             fired = kept["fired"] and datetime.datetime.fromisoformat(kept["fired"])
-            return State(fired=fired, told=tuple(kept["told"]))
+            return State(fired=fired, told=tuple(kept["told"]), damaged=dict(kept["damaged"]))
         except FileNotFoundError:
             return State()
         except (OSError, ValueError, KeyError, TypeError):
@@ -48,10 +50,10 @@ class Memory:
 
     def save(self, state: State) -> None:
         """Writes the state in one step."""
-        fired = state.fired and state.fired.isoformat()
+        kept = {"fired": state.fired and state.fired.isoformat(), "told": list(state.told), "damaged": state.damaged}
         try:
             self._folder()
-            write_whole(self._file, json.dumps({"fired": fired, "told": list(state.told)}))
+            write_whole(self._file, json.dumps(kept))
         except OSError as error:
             raise unwritable(self._file, error) from None
 

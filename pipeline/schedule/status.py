@@ -12,7 +12,7 @@ from pipeline.report.html import outcome
 from pipeline.runs import records
 from pipeline.schedule.cron import Timetable
 from pipeline.schedule.retrain import standing
-from pipeline.schedule.state import Memory
+from pipeline.schedule.state import Memory, State
 
 _SHOWN = 14
 
@@ -29,22 +29,22 @@ def status(config: Config, root: Path, now: datetime.datetime) -> dict[str, Any]
         ones, newest first: run, span, started, state, epsilon, pushed, and why.
     """
     own = [r for r in records(root) if r["config"] == config.name]
-    fired = Memory(root, config.name).load().fired
+    state = Memory(root, config.name).load()
     return {
         "pipeline": config.name,
         "at": now.isoformat(timespec="seconds"),
         "root": str(root),
         "serving": _serving(places_of(root, config.name).serving, own),
-        "last_firing": fired and fired.isoformat(timespec="seconds"),
+        "last_firing": state.fired and state.fired.isoformat(timespec="seconds"),
         "next": Timetable(config.schedule.cron, config.schedule.time_zone).after(now).isoformat(timespec="seconds"),
-        **_arrived(config, root),
+        **_arrived(config, root, state),
         "runs": [_row(record) for record in reversed(own[-_SHOWN:])],
     }
 
 
-def _arrived(config: Config, root: Path) -> dict[str, Any]:
+def _arrived(config: Config, root: Path, state: State) -> dict[str, Any]:
     try:
-        found = standing(config, root)
+        found = standing(config, root, state)
     except DataError as error:
         return {"due": [], "waiting": [], "damaged": [], "problem": str(error)}
     named = {k: [{"span": a.name, "reason": a.reason} for a in getattr(found, k)] for k in ("waiting", "damaged")}
