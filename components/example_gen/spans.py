@@ -47,7 +47,11 @@ def _elsewhere(data: DataConfig, role: str, span: int) -> Iterator[bytes]:
     root = Path(data.root)
     others = (other for other in spans_in(root, pattern) if other != span)
     files = [str(file) for other in others for file in role_files(root, pattern, other)]
-    rows = tf.data.TFRecordDataset(files).ignore_errors().batch(1024).map(_parsed).ignore_errors()
+
+    def readable_rows(file: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.TFRecordDataset(file).ignore_errors().batch(1024).map(_parsed).ignore_errors()
+
+    rows = tf.data.Dataset.from_tensor_slices(tf.constant(files, tf.string)).flat_map(readable_rows)
     yield from (id for batch in rows.as_numpy_iterator() for id in batch["id"] if id)
 
 

@@ -124,3 +124,7 @@ def test_placeholders_that_tfx_takes_are_none(pattern):
 
     assert problem(pattern) is None
     utils.verify_split_pattern_specs(example_gen_pb2.Input.Split(name="a", pattern=pattern))
+
+
+def test_a_number_beyond_every_date_is_told_as_a_number():
+    assert as_text(DATED, LAST_DAY + 1) == str(LAST_DAY + 1)

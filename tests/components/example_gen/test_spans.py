@@ -75,7 +75,9 @@ def test_a_neighbour_that_is_half_written_stops_nobody_and_what_it_holds_is_stil
     spoiled = {"cut": content[:-3], "empty": b"", "never written": bytes(64), "no example": None}[damage]
     if spoiled is None:
         with tf.io.TFRecordWriter(str(root / "span-3/train/a.tfrecord")) as writer:
-            writer.write(b"junk")
+            made = tf.train.Example()
+            made.features.feature["id"].int64_list.value.append(7)
+            writer.write(made.SerializeToString())
     else:
         (root / "span-3/train/a.tfrecord").write_bytes(spoiled)
     check([("a", ""), ("b", "")], [("c", "")])
