@@ -68,6 +68,8 @@ class Config:
     kubeflow: KubeflowConfig = KubeflowConfig()
 
     def __post_init__(self):
+        spanned = not self.trainer.warm_start or "{SPAN}" in self.data.roles.train
+        require(spanned, "trainer.warm_start", "be false where `data.roles.train` has no {SPAN}", True)
         for recipe in self.recipes:
             for i, stage in enumerate(recipe.stages):
                 if stage.config.private is not None:

@@ -66,4 +66,4 @@ def filled(record: dict[str, Any], places: Places) -> None:
     record.update(found)
     if record["state"] == "pushed" and record["pushed"] is None:
         record.update(state="refused", exit_code=3)
-    record["ledger"] = spent_over_time(places.ledger, record["data"])
+    record["ledger"] = spent_over_time(places.ledger, record)

@@ -39,9 +39,10 @@ class DataConfig:
     """The images, their shape and classes, and who may read which part.
 
     name: what the ledger knows this data set by. root: folder that holds the splits, `embedded:NAME` for what comes
-    with Lockgate. span: number of the span to train on; absent: the newest there is. image_shape: (height, width,
-    channels) in pixels. classes: one name a label, in the order of the labels 0, 1, ... schema: a TFMD schema
-    (.pbtxt). public_source: where the public split came from, in words, for the statement.
+    with Lockgate. span: number of the span to train on; absent: the newest there is. window: how many spans to train
+    on, that one and those before it; 0: all. image_shape: (height, width, channels) in pixels. classes: one name a
+    label, in the order of the labels 0, 1, ... schema: a TFMD schema (.pbtxt). public_source: where the public split
+    came from, in words, for the statement.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DataConfig:
     classes: tuple[str, ...]
     public_source: str
     span: int | None = None
+    window: int = 1
 
     def __post_init__(self):
         shape = self.image_shape
@@ -59,4 +61,7 @@ class DataConfig:
         require(good, "image_shape", "be [height, width, channels] with 1 or 3 channels", list(shape))
         require(len(self.classes) >= 2, "classes", "name at least two classes", list(self.classes))
         require(bool(self.name), "name", "not be empty", self.name)
+        require(self.window >= 0, "window", "be 0 (all spans) or more", self.window)
+        spanned = self.window == 1 or _SPAN in self.roles.train
+        require(spanned, "window", "be 1 where `roles.train` has no {SPAN}", self.window)
         require(self.span is None or self.span >= 0, "span", "be 0 or more", self.span)

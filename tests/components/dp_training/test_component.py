@@ -80,7 +80,7 @@ def test_a_run_is_reserved_under_its_span_settled_in_full_and_stated(tmp_path, t
     assert charges() == [(True, 4)]
     (charge,) = Ledger(tmp_path / "ledger.sqlite").charges(SPAN)
     statement = load_statement(folder)
-    assert (statement.span, statement.charge, statement.mechanism) == (SPAN, charge.id, charge.mechanism)
+    assert (statement.spans, statement.charge, statement.mechanism) == ((SPAN,), charge.id, charge.mechanism)
     assert 1.98 < statement.run_epsilon <= 2.0
     assert statement.epsilon == statement.run_epsilon == epsilon_of([charge.mechanism], DELTA)
     assert Path(model, "model.tflite").stat().st_size > 10_000

@@ -95,7 +95,7 @@ def statement(**changes) -> Statement:
     alone = epsilon_of([TRAINED], DELTA)
     figures = {"epsilon": alone, "run_epsilon": alone, "delta": DELTA, "mechanism": TRAINED, **changes}
     declared = {"l2_norm_clip": 1.0, "population": 90, "public_source": "somewhere", "pretrained": False}
-    return Statement(**{"span": SPAN, "charge": 1, **declared, **figures})
+    return Statement(**{"spans": (SPAN,), "charge": 1, **declared, **figures})
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ def test_a_parent_of_a_fixed_seed_stays_without_a_promise(run, parent, examples)
 
 def test_a_model_of_another_span_is_refused(run, parent, only_public, ledger):
     only_public.set_int_custom_property("span", 7)
-    with pytest.raises(GateError, match="the span of its statement, d/span-6. Received: d/span-7$"):
+    with pytest.raises(GateError, match="the spans of its statement, d/span-6. Received: d/span-7$"):
         run("prune", parent(), only_public, private=PRIVATE)
     assert ledger.charges("d/span-7") == []
 

@@ -11,7 +11,7 @@ from components.privacy.accounting import Mechanism
 from components.privacy.statement import Statement, load_statement
 
 MADE = Statement(
-    span="fashion/span-4",
+    spans=("fashion/span-4",),
     charge=17,
     epsilon=2.9473,
     run_epsilon=2.9473,

@@ -11,6 +11,7 @@ from components.privacy import database, filters
 from components.privacy.accounting import ORDERS, Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
+from components.privacy.reservation import Wanted
 from tests.components.privacy.conftest import DELTA
 
 A = "a/span-1"
@@ -31,7 +32,7 @@ def counts(policy: PrivacyConfig) -> Mechanism:
 
 
 def reserve(ledger: Ledger, policy: PrivacyConfig, run: str = "training"):
-    return ledger.reserve([A], run, training(policy), policy, {"counts": counts(policy)})
+    return ledger.reserve([A], run, training(policy), policy, {"counts": Wanted(spans=(A,), mechanism=counts(policy))})
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def run(artifact, execute, tmp_path, ledger):
         ids=(7, 8),
         whole=True,
         audited=0.0,
+        spans=("d/span-1",),
     ):
         selection, made, judged = (
             artifact(k, n) for k, n in ((Selection, "selection"), (Variant, "v"), (Verdict, "j"))
@@ -80,7 +81,7 @@ def run(artifact, execute, tmp_path, ledger):
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
         parameters = {"account": account, "serving": str(tmp_path / "serving")}
         audit = artifact(PrivacyAudit, "audit")
-        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": audited}))
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": audited, "spans": spans}))
         inputs = {"selection": [selection] if whole else [], "variants": [made], "verdicts": [judged], "audit": audit}
         execute(Pusher, inputs, {"pushed": output}, **parameters)
         return output
