@@ -70,9 +70,9 @@ def test_an_anomaly_of_the_whole_split_stops_too(tmp_path):
 
 @pytest.fixture
 def check(artifact, execute, public, encode, example, write_split):
-    """Runs DataChecker on four splits of three good records, and one more in `extra` splits."""
+    """Runs DataChecker on four splits of three good records, one more in `extra` splits, beside `earlier` Examples."""
 
-    def run(**extra: bytes):
+    def run(earlier=(), **extra: bytes):
         inputs = {
             "examples": artifact(standard_artifacts.Examples, "examples"),
             "schema": artifact(standard_artifacts.Schema, "schema"),
@@ -82,6 +82,7 @@ def check(artifact, execute, public, encode, example, write_split):
         good = [example(encode(public.images[i]), int(public.labels[i]), f"k{i}") for i in range(3)]
         for role in ROLES:
             write_split(inputs["examples"].uri, role, good + ([extra[role]] if role in extra else []))
+        inputs |= {"earlier": list(earlier)} if earlier else {}
         made = artifact(DataCheck, "check")
         execute(DataChecker, inputs, {"check": made}, config=to_json(DATA), records_per_person=1)
         return json.loads(Path(made.uri, "check.json").read_text())
@@ -109,3 +110,14 @@ def test_a_private_record_that_is_no_example_is_one_line_that_does_not_quote_it(
     with pytest.raises(DataError, match="^split `train` must hold tf.train.Examples") as caught:
         check(train=b"secret-bytes")
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_private_record_that_an_earlier_span_has_too_is_refused(
+    check, artifact, example, encode, public, write_split
+):
+    earlier = artifact(standard_artifacts.Examples, "earlier")
+    write_split(earlier.uri, "train", [example(encode(public.images[0]), 0, "k9")])
+    assert check(earlier=[earlier])["examples"]["holdout"] == 3
+    write_split(earlier.uri, "train", [example(encode(public.images[0]), 0, "k1")])
+    with pytest.raises(DataError, match="must be in one span, .* Received: k1$"):
+        check(earlier=[earlier])

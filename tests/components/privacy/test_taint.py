@@ -224,3 +224,38 @@ def test_the_same_model_twice_on_the_way_is_looked_at_once(store):
         store.execution("Quantizer", [examples, model], [made], config=PUBLIC)
     store.execution("Selector", [left, right], [both])
     assert list(store.taint(both).charges.values()) == [[1]]
+
+
+def test_a_training_on_several_spans_is_covered_by_one_charge_on_them_all(store):
+    own, other = store.examples(span=2), store.examples(span=1)
+    taint = store.taint(store.trained(own, span=2, inputs=[other], others=(1,)))
+    assert taint.unaccounted == [] and list(taint.charges.values()) == [[1]]
+
+
+def test_a_span_in_the_training_but_not_in_its_charge_makes_epsilon_infinite(store):
+    own, other = store.examples(span=2), store.examples(span=1)
+    store.trained(other, span=1)  # that another training was charged for it covers nothing
+    (found,) = store.taint(store.trained(own, span=2, inputs=[other])).unaccounted
+    assert found.endswith("read span 1, and its charge 2 is on a/span-2")
+
+
+def test_charges_of_which_each_is_on_one_of_the_spans_cover_no_training_on_both(store):
+    first, second = store.examples(span=1), store.examples(span=2)
+    charges = [store.ledger.reserve([f"a/span-{n}"], f"{n}", RUN, policy(10.0)) for n in (1, 2)]
+    tuned = (Tuned(charge=charges[1].id, mechanism=RUN, l2_norm_clip=1.0),)
+    model = store.artifact("Model", statement=stated(charges[0].id, tuned=tuned))
+    store.execution("DPTrainer", [first, second], [model])
+    assert "read span 2, and its charge 1 is on a/span-1" in store.taint(model).unaccounted[0]
+
+
+def test_examples_that_no_check_was_given_make_epsilon_infinite(store):
+    own, other = store.examples(span=2), store.examples(span=1, checked=False)
+    (found,) = store.taint(store.trained(own, span=2, inputs=[other], others=(1,))).unaccounted
+    assert found.endswith(f"read artifact {other} of span 1, which no DataChecker was given")
+
+
+def test_a_warm_start_under_the_charge_of_its_base_names_none(store):
+    base = store.trained(store.examples(span=1), span=1)
+    model = store.artifact("Model", statement=stated(1))
+    store.execution("DPTrainer", [store.examples(span=1), base], [model])
+    assert "names no charge" in store.taint(model).unaccounted[0]
