@@ -69,6 +69,7 @@ def test_overrides_take_toml_values_and_plain_strings():
         ),
         ('data.roles.holdout=""', "`data.roles.holdout` must name a split"),
         ('data.roles.public="span-{SPAN}/train/*.tfrecord"', "must name another split than"),
+        ("data.window=-1", "`data.window` must be 0 (all spans) or more. Received: data.window=-1"),
         ("nothing", "`--set` must be key=value"),
     ],
 )
@@ -96,3 +97,10 @@ def test_a_recipe_by_accuracy_is_a_table_beside_lists():
     told = config.as_dict()["recipes"]
     assert told["auto"]["public"]["epochs"] == 2 and told["auto"]["tries"] == auto.search.tries
     assert told["int8"][0]["stage"] == "quantize"
+
+
+def test_a_warm_start_wants_spans():
+    roles = [f'data.roles.{role}="{role}/*"' for role in ("train", "public", "validation", "holdout")]
+    assert load("default", ["trainer.warm_start=true"]).trainer.warm_start
+    with pytest.raises(ConfigError, match="`trainer.warm_start` must be false where `data.roles.train` has no"):
+        load("default", ["trainer.warm_start=true", *roles])

@@ -242,7 +242,7 @@ def test_a_dry_span_of_the_window_refuses_before_anything_is_read_and_is_named(t
     nothing = [of_span(5), of_span(4)]  # reading them would be a DataError
     ledger = Ledger(tmp_path / "ledger.sqlite")
     poor = PrivacyConfig(epsilon=2.0, delta=DELTA, budget_epsilon=2.0)
-    ledger.reserve(["d/span-5"], "earlier", Mechanism(noise_multiplier=1.0, sampling_probability=0.1, steps=9), poor)
+    ledger.reserve(["d/span-5"], "earlier", Mechanism(noise_multiplier=1.2, sampling_probability=0.1, steps=9), poor)
     with pytest.raises(
         BudgetError, match="^the budget of span d/span-5 must hold the run: .* Nothing private was read$"
     ):

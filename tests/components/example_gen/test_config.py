@@ -6,6 +6,7 @@ from components.common.errors import ConfigError
 from components.example_gen.config import DataConfig, RolesConfig
 
 ROLES = {role: f"span-{{SPAN}}/{role}/*" for role in ("train", "public", "validation", "holdout")}
+UNSPANNED = RolesConfig(**{role: f"{role}/*" for role in ROLES})
 GOOD = {
     "name": "d",
     "root": "r",
@@ -33,7 +34,7 @@ def test_roles_that_cannot_be_told_apart_or_spanned_are_refused(change, says):
 
 
 def test_roles_without_spans_are_fine():
-    assert RolesConfig(**{role: f"{role}/*" for role in ROLES}).train == "train/*"
+    assert DataConfig(**{**GOOD, "roles": UNSPANNED}).roles.train == "train/*"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,7 @@ def test_roles_without_spans_are_fine():
         ({"image_shape": (4, 4, 2)}, "`image_shape` must be .* 1 or 3 channels"),
         ({"classes": ("a",)}, "`classes` must name at least two classes"),
         ({"name": ""}, "`name` must not be empty"),
+        ({"window": 2, "roles": UNSPANNED}, "`window` must be 1 where `roles.train` has no {SPAN}. Received: window=2"),
         ({"span": -1}, "`span` must be 0 or more. Received: span=-1"),
     ],
 )
