@@ -12,7 +12,7 @@ from components.common.errors import ConfigError
 from components.common.settings import from_mapping, require
 from components.dp_training.config import TrainerConfig
 from components.example_gen.config import DataConfig
-from components.example_gen.placeholders import is_dated, number_of
+from components.example_gen.placeholders import has_span, is_dated, number_of
 from components.gates.config import GatesConfig
 from components.privacy.config import PrivacyConfig
 from components.pruning.config import PruneConfig
@@ -72,6 +72,8 @@ class Config:
     schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self):
+        spanned = not self.trainer.warm_start or has_span(self.data.roles.train)
+        require(spanned, "trainer.warm_start", "be false where `data.roles.train` names no span", True)
         for recipe in self.recipes:
             for i, stage in enumerate(recipe.stages):
                 if stage.config.private is not None:

@@ -14,6 +14,7 @@ from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
+from components.common.artifacts import DataCheck
 from components.common.settings import to_json
 from components.dp_training.component import DPTrainer
 from components.example_gen.component import DataChecker
@@ -21,12 +22,14 @@ from components.example_gen.config import ROLES
 from components.example_gen.ingest import ImportExampleGen
 from components.example_gen.placeholders import has_span
 from components.example_gen.ranges import one_span
+from components.example_gen.window import EarlierSpans
 from components.gates.baseline import EarlierBlessedModel
 from components.gates.component import CompressionGate
 from components.gates.evaluation import eval_config
 from components.gates.probe.component import Prober
 from components.gates.push.component import Pusher
 from components.gates.push.lineage import WholeLineage
+from components.gates.push.parent import ServedParent
 from components.gates.push.served import ServedModels
 from components.gates.scoring.component import HoldoutScorer
 from components.privacy.account import Account
@@ -63,20 +66,26 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role not in described])
     schema = ImportSchemaGen(schema_file=config.data.schema)
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
+    earlier = _earlier_spans(config, examples, data)
+    window = {"earlier": earlier[0].outputs["earlier"]} if earlier else {}
     checker = DataChecker(
         examples=examples,
         schema=schema.outputs["schema"],
         anomalies=validator.outputs["anomalies"],
         config=data,
         records_per_person=config.privacy.records_per_person,
+        **window,
     )
 
+    start = _warm_start(config, examples)
     trainer = DPTrainer(
         examples=examples,
         check=checker.outputs["check"],
         config=to_json(config.trainer),
         data=data,
         account=account,
+        **window,
+        **({"base": start[0].outputs["base"]} if start else {}),
     )
     parent = trainer.outputs["model"]
     noised = _noised_statistics(config, examples, trainer, data, account)
@@ -95,12 +104,15 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         eval_config=eval_config(config.gates, len(config.data.classes)),
     )
 
-    recipes = {recipe.name: _recipe(config, places, recipe, parent, checker, examples) for recipe in config.recipes}
+    recipes = {
+        recipe.name: _recipe(config, places, recipe, parent, checker, examples, window) for recipe in config.recipes
+    }
     made = {name: nodes[-1].outputs["variant"] for name, nodes in recipes.items()}
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     shipping = _push(config, places, made, judges, noised)
 
-    nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, *noised, baseline, evaluator]
+    nodes = [example_gen, statistics_gen, schema, validator, *earlier, checker, *start, trainer, *noised]
+    nodes += [baseline, evaluator]
     compression = [node for nodes in recipes.values() for node in nodes]
     return Pipeline(
         pipeline_name=config.name,
@@ -121,6 +133,33 @@ def _account(config: Config, places: Places) -> Account:
     )
 
 
+def _earlier_spans(config: Config, examples: Channel, data: str) -> list[BaseNode]:
+    """The node that finds the spans to train on beside the run's own, if there are to be any."""
+    if config.data.window == 1:
+        return []
+    found = Resolver(
+        strategy_class=EarlierSpans,
+        config={"window": config.data.window, "data": data},
+        examples=examples,
+        earlier=Channel(type=standard_artifacts.Examples),
+        checks=Channel(type=DataCheck),
+    )
+    return [found.with_id("Window")]
+
+
+def _warm_start(config: Config, examples: Channel) -> list[BaseNode]:
+    """The node that finds the model to go on from, if there is to be one."""
+    if not config.trainer.warm_start:
+        return []
+    found = Resolver(
+        strategy_class=ServedParent,
+        examples=examples,
+        pushed=Channel(type=standard_artifacts.PushedModel),
+        base=Channel(type=standard_artifacts.Model),
+    )
+    return [found.with_id("WarmStart")]
+
+
 def _noised_statistics(config: Config, examples: Channel, trainer: BaseNode, data: str, account: str) -> list[BaseNode]:
     """The node that counts `train` with noise, if it is wanted."""
     if config.privacy.statistics != "noised":
@@ -130,11 +169,18 @@ def _noised_statistics(config: Config, examples: Channel, trainer: BaseNode, dat
 
 
 def _recipe(
-    config: Config, places: Places, recipe: Recipe, parent: Channel, checker: BaseNode, examples: Channel
+    config: Config,
+    places: Places,
+    recipe: Recipe,
+    parent: Channel,
+    checker: BaseNode,
+    examples: Channel,
+    window: dict[str, Channel],
 ) -> list[BaseNode]:
     """The nodes of a recipe, of which the last one writes the variant."""
     if not recipe.search:
-        return _stages(recipe, parent, examples, to_json(config.data), to_json(_account(config, places)))
+        settings = {"data": to_json(config.data), "account": to_json(_account(config, places))}
+        return _stages(recipe, parent, examples, window, settings)
     search = CompressionSearch(
         parent=parent,
         examples=examples,
@@ -149,13 +195,16 @@ def _recipe(
     return [search.with_id(f"CompressionSearch-{recipe.name}")]
 
 
-def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str, account: str) -> list[BaseNode]:
-    """One node a stage, each on the model of the one before; the last one writes the variant."""
+def _stages(
+    recipe: Recipe, parent: Channel, examples: Channel, window: dict[str, Channel], common: dict[str, str]
+) -> list[BaseNode]:
+    """One node a stage, each on the model of the one before; the last one writes the variant. A private one reads all
+    spans of the window."""
     nodes: list[BaseNode] = []
     model = parent
     for stage in recipe.stages:
-        inputs = {"model": model, "examples": examples}
-        settings = {**inputs, "config": to_json(stage.config), "data": data, "account": account}
+        inputs = {"model": model, "examples": examples, **(window if stage.config.private else {})}
+        settings = {**inputs, "config": to_json(stage.config), **common}
         if stage.kind == "prune":
             node = Pruner(**settings)
             model = node.outputs["pruned"]

@@ -78,7 +78,7 @@ def filled(record: dict[str, Any], places: Places) -> None:
     record.update(found)
     if record["state"] == "pushed" and record["pushed"] is None:
         record.update(state="refused", exit_code=3, cause=GateError.cause)
-    record["ledger"] = spent_over_time(places.ledger, record["data"])
+    record["ledger"] = spent_over_time(places.ledger, record)
 
 
 def records(root: Path) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]
         "removed": removed,
         "copies": copies,
         "models": [vars(model) for model in models],
-        "retrain": _retrain(config, models),
+        "retrain": retraining(config, models),
     }
 
 
@@ -66,9 +66,15 @@ def _removed(files: Iterable[tuple[Path, dict[str, Any]]], withdrawn: Withdrawn)
             yield {**facts, "file": str(file), "records": gone}
 
 
-def _retrain(config: Config, models: list[Descendant]) -> list[str]:
+def retraining(config: Config, models: list[Descendant]) -> list[str]:
+    """What to run so that the records are in no model any more; nothing where they were in none."""
     if not models:
         return []
-    return [
+    lines = [
         f"lockgate run with the configuration {config.name}: the span's files changed, so it trains and is charged anew"
     ]
+    if config.data.window != 1:
+        lines.append("one run with data.span on each span that lost records, then on the newest, whose window finds it")
+    if config.trainer.warm_start:
+        lines.append("with trainer.warm_start=false, because the weights of what serves had the records in")
+    return lines

@@ -23,9 +23,11 @@ def DataChecker(
     check: OutputArtifact[DataCheck],
     config: Parameter[str],
     records_per_person: Parameter[int],
+    earlier: InputArtifact[list[standard_artifacts.Examples]] = None,
 ) -> None:
     """Stops the run on anomalies of `public`, on any record that does not decode, has another shape or label, and on a
-    private record that is in two spans, or of a person who has too many."""
+    private record that is in two spans, or of a person who has too many in this span and the `earlier` ones, which had
+    a check of their own."""
     data = from_json(DataConfig, config)
     _raise_on_anomalies(anomalies.uri)
     labels = known_labels(Path(schema.uri, "schema.pbtxt"), len(data.classes))
@@ -39,7 +41,8 @@ def DataChecker(
     for role, share in data.shares.taken().items():
         if not counts[role]:
             raise DataError(f"role `{role}` must get examples. Received: none for data.shares.{role} = {share:g}")
-    check_owners(examples.uri, data, examples.get_int_custom_property("span") or 0, records_per_person)
+    span, others = examples.get_int_custom_property("span") or 0, [e.uri for e in earlier or ()]
+    check_owners(examples.uri, data, span, records_per_person, others)
     Path(check.uri, "check.json").write_text(json.dumps({"examples": counts}))
 
 

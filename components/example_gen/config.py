@@ -67,9 +67,10 @@ class DataConfig:
 
     name: what the ledger knows this data set by. root: folder that holds the splits, `embedded:NAME` for what comes
     with Lockgate. span: number of the span to train on (in files and on the command line a date, where spans are
-    dated); absent: the newest there is. image_shape: (height, width, channels) in pixels. classes: one name a label,
-    in the order of the labels 0, 1, ... schema: a TFMD schema (.pbtxt). public_source: where the public split came
-    from, in words, for the statement. marker: name of the file that lies in a span's folder once the span is complete;
+    dated); absent: the newest there is. window: how many spans to train on, that one and those before it; 0: all.
+    image_shape: (height, width, channels) in pixels. classes: one name a label, in the order of the labels 0, 1, ...
+    schema: a TFMD schema (.pbtxt). public_source: where the public split came from, in words, for the statement.
+    marker: name of the file that lies in a span's folder once the span is complete;
     empty: a span counts as soon as it has files. shares: the roles that are taken out of the files of `train`.
     """
 
@@ -83,6 +84,7 @@ class DataConfig:
     span: int | None = None
     marker: str = ""
     shares: SharesConfig = SharesConfig()
+    window: int = 1
 
     def __post_init__(self):
         shape = self.image_shape
@@ -90,6 +92,9 @@ class DataConfig:
         require(good, "image_shape", "be [height, width, channels] with 1 or 3 channels", list(shape))
         require(len(self.classes) >= 2, "classes", "name at least two classes", list(self.classes))
         require(bool(self.name), "name", "not be empty", self.name)
+        require(self.window >= 0, "window", "be 0 (all spans) or more", self.window)
+        spanned = self.window == 1 or has_span(self.roles.train)
+        require(spanned, "window", "be 1 where `roles.train` names no span", self.window)
         require(self.span is None or self.span >= 0, "span", "be 0 or more", self.span)
         dated = is_dated(self.roles.train)
         require(not dated or (self.span or 0) <= LAST_DAY, "span", "be a date, or days since 1970-01-01", self.span)

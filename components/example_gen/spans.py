@@ -3,7 +3,7 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -17,27 +17,36 @@ _KEYS = {key: tf.io.FixedLenFeature([], tf.string, default_value="") for key in 
 _SHOWN = 5
 
 
-def check_owners(examples_uri: str, data: DataConfig, span: int, records_per_person: int) -> None:
+def check_owners(
+    examples_uri: str, data: DataConfig, span: int, records_per_person: int, earlier: Sequence[str] = ()
+) -> None:
     """Checks the private records of a span by their features `id` and `person`; a record without either passes.
 
     Args:
         examples_uri: of the span's Examples artifact. data: where the other spans are. span: its number.
-        records_per_person: the most that one person may have.
+        records_per_person: the most that one person may have, in all of the spans that are trained on together.
+        earlier: uris of the Examples artifacts of the others.
 
     Raises:
         DataError: an id is there twice or in another span too, or a person has too many records. It names the first
             few ids, and no person.
     """
     for role in PRIVATE:
-        folder = os.path.join(glob.escape(examples_uri), f"Split-{role}", "*")
-        own = list(_keys(role, sorted(glob.glob(folder)), "GZIP"))
+        own = list(_keys(role, _split(examples_uri, role), "GZIP"))
+        others = list(_keys(role, [file for uri in earlier for file in _split(uri, role)], "GZIP"))
         ids = Counter(id for id, _ in own if id)
         _raise_if([id for id, count in ids.items() if count > 1], "be in a span once")
         _raise_if([id for id in _elsewhere(data, role, span) if id in ids], "be in one span")
-        most = max(Counter(person for _, person in own if person).values(), default=0)
+        together = Counter(id for id, _ in [*own, *others] if id)
+        _raise_if([id for id, count in together.items() if count > 1], "be in one span")
+        most = max(Counter(person for _, person in [*own, *others] if person).values(), default=0)
         if most > records_per_person:
             must = f"have at most privacy.records_per_person = {records_per_person} records"
             raise DataError(f"a person must {must}, or ε does not hold for them. Received: {most} of one person")
+
+
+def _split(examples_uri: str, role: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(examples_uri), f"Split-{role}", "*")))
 
 
 def _elsewhere(data: DataConfig, role: str, span: int) -> Iterator[bytes]:

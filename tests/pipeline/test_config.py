@@ -71,6 +71,7 @@ def test_overrides_take_toml_values_and_plain_strings():
         ),
         ('data.roles.holdout=""', "`data.roles.holdout` must name a split"),
         ('data.roles.public="span-{SPAN}/train/*.tfrecord"', "must name another split than"),
+        ("data.window=-1", "`data.window` must be 0 (all spans) or more. Received: data.window=-1"),
         ("nothing", "`--set` must be key=value"),
     ],
 )
@@ -137,3 +138,10 @@ def test_a_date_in_a_file_is_taken_and_a_share_replaces_a_pattern(tmp_path):
 
 
 SHARES = "[data.shares]\nholdout = 0.2\nvalidation = 0.05\n"
+
+
+def test_a_warm_start_wants_spans():
+    roles = [f'data.roles.{role}="{role}/*"' for role in ("train", "public", "validation", "holdout")]
+    assert load("default", ["trainer.warm_start=true"]).trainer.warm_start
+    with pytest.raises(ConfigError, match="`trainer.warm_start` must be false where `data.roles.train` names no"):
+        load("default", ["trainer.warm_start=true", *roles])

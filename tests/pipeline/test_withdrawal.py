@@ -12,9 +12,10 @@ from components.privacy.accounting import Mechanism
 from components.privacy.config import PrivacyConfig
 from components.privacy.entries import WITHDRAW
 from components.privacy.ledger import Ledger
+from components.privacy.lineage import Descendant
 from components.privacy.witness import LineageWitness
 from pipeline.config import load
-from pipeline.withdrawal import withdraw
+from pipeline.withdrawal import retraining, withdraw
 
 RUN = Mechanism(noise_multiplier=2.0, sampling_probability=0.05, steps=200)
 POLICY = PrivacyConfig(epsilon=1.0, delta=1e-5, budget_epsilon=8.0)
@@ -77,3 +78,10 @@ def test_records_go_from_dated_spans_and_from_files_that_hold_shares(data, root)
         ("train", "2026-11-26", 1),
         ("train", "2026-11-27", 1),
     ]
+
+
+def test_what_to_retrain_says_how_a_window_and_a_warm_start_get_rid_of_them():
+    model = Descendant(artifact=1, kind="Model", uri="u", epsilon=1.0, served=None)
+    assert retraining(load("tiny"), []) == [] and len(retraining(load("tiny"), [model])) == 1
+    _, window, start = retraining(load("tiny", ["data.window=0", "trainer.warm_start=true"]), [model])
+    assert "data.span on each span that lost records" in window and "trainer.warm_start=false" in start

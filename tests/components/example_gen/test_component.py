@@ -71,9 +71,9 @@ def test_an_anomaly_of_the_whole_split_stops_too(tmp_path):
 
 @pytest.fixture
 def check(artifact, execute, public, encode, example, write_split):
-    """Runs DataChecker on four splits of three good records, and one more in `extra` splits."""
+    """Runs DataChecker on four splits of three good records, one more in `extra` splits, beside `earlier` Examples."""
 
-    def run(data: DataConfig = DATA, without: str = "", **extra: bytes):
+    def run(data: DataConfig = DATA, without: str = "", earlier=(), **extra: bytes):
         inputs = {
             "examples": artifact(standard_artifacts.Examples, "examples"),
             "schema": artifact(standard_artifacts.Schema, "schema"),
@@ -84,6 +84,7 @@ def check(artifact, execute, public, encode, example, write_split):
         for role in ROLES:
             records = [] if role == without else good
             write_split(inputs["examples"].uri, role, records + ([extra[role]] if role in extra else []))
+        inputs |= {"earlier": list(earlier)} if earlier else {}
         made = artifact(DataCheck, "check")
         execute(DataChecker, inputs, {"check": made}, config=to_json(data), records_per_person=1)
         return json.loads(Path(made.uri, "check.json").read_text())
@@ -120,3 +121,14 @@ def test_a_share_that_found_nobody_is_refused_before_anything_trains(check):
     assert check(shared)["examples"]["holdout"] == 3
     with pytest.raises(DataError, match="^role `holdout` must get .* Received: none for data.shares.holdout = 0.001$"):
         check(shared, without="holdout")
+
+
+def test_a_private_record_that_an_earlier_span_has_too_is_refused(
+    check, artifact, example, encode, public, write_split
+):
+    earlier = artifact(standard_artifacts.Examples, "earlier")
+    write_split(earlier.uri, "train", [example(encode(public.images[0]), 0, "k9")])
+    assert check(earlier=[earlier])["examples"]["holdout"] == 3
+    write_split(earlier.uri, "train", [example(encode(public.images[0]), 0, "k1")])
+    with pytest.raises(DataError, match="must be in one span, .* Received: k1$"):
+        check(earlier=[earlier])

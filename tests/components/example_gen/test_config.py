@@ -7,6 +7,7 @@ from components.example_gen.config import DataConfig, RolesConfig, SharesConfig
 
 ROLES = {role: f"span-{{SPAN}}/{role}/*" for role in ("train", "public", "validation", "holdout")}
 DATED = {role: f"{{YYYY}}/{{MM}}-{{DD}}/{role}/*" for role in ROLES}
+UNSPANNED = RolesConfig(**{role: f"{role}/*" for role in ROLES})
 GOOD = {
     "name": "d",
     "root": "r",
@@ -49,7 +50,7 @@ def test_dated_roles_that_do_not_agree_are_refused(change, says):
 
 
 def test_roles_without_spans_are_fine():
-    assert RolesConfig(**{role: f"{role}/*" for role in ROLES}).train == "train/*"
+    assert DataConfig(**{**GOOD, "roles": UNSPANNED}).roles.train == "train/*"
 
 
 def test_roles_that_are_empty_have_no_pattern():
@@ -79,6 +80,7 @@ def test_shares_leave_something_to_train(shares, says):
         ({"image_shape": (4, 4, 2)}, "`image_shape` must be .* 1 or 3 channels"),
         ({"classes": ("a",)}, "`classes` must name at least two classes"),
         ({"name": ""}, "`name` must not be empty"),
+        ({"window": 2, "roles": UNSPANNED}, "`window` must be 1 where `roles.train` names no span. Received: window=2"),
         ({"span": -1}, "`span` must be 0 or more. Received: span=-1"),
         (
             {"roles": RolesConfig(**DATED), "span": 20261127},

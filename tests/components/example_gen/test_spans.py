@@ -31,15 +31,19 @@ def write(file: Path, rows: list[tuple[str, str]], compression: str = "") -> Non
 
 @pytest.fixture
 def check(tmp_path, data):
-    """Checks span 2, which holds `own`, beside span 1, which holds `other`, and files of other roles."""
+    """Checks span 2, which holds `own`, beside span 1, which holds `other`, and files of other roles; it is trained on
+    together with what `windows` hold."""
 
-    def run(own: list[tuple[str, str]], other: list[tuple[str, str]] = (), most: int = 1) -> None:
+    def run(own: list[tuple[str, str]], other: list[tuple[str, str]] = (), most: int = 1, windows=()) -> None:
         root = Path(data.root)
         write(tmp_path / "examples" / "Split-train" / "data.gz", own, "GZIP")
         write(root / "span-2/train/x.tfrecord", own)
         write(root / "span-1/train/x.tfrecord", list(other))
         write(root / "span-1/public/x.tfrecord", own)
-        check_owners(str(tmp_path / "examples"), data, 2, most)
+        earlier = [tmp_path / f"earlier-{i}" for i in range(len(windows))]
+        for folder, rows in zip(earlier, windows, strict=True):
+            write(folder / "Split-train" / "data.gz", rows, "GZIP")
+        check_owners(str(tmp_path / "examples"), data, 2, most, [str(folder) for folder in earlier])
 
     return run
 
@@ -108,3 +112,18 @@ def test_a_span_alone_has_nothing_to_be_compared_with(tmp_path, data):
     write(tmp_path / "examples" / "Split-train" / "data.gz", [("a", "")], "GZIP")
     check_owners(str(tmp_path / "examples"), data, 2, 1)
     check_owners(str(tmp_path / "examples"), dataclasses.replace(data, roles=DATA.roles), 0, 1)
+
+
+def test_a_person_must_not_have_more_over_all_spans_that_are_trained_on_together(check):
+    rows, windows = [("a", "anna"), ("b", "bert")], [[("c", "anna")], [("d", "anna"), ("e", "carl"), ("f", "")]]
+    check(rows, most=3, windows=windows)
+    check(rows, most=2, windows=windows[:1])
+    with pytest.raises(DataError, match="records_per_person = 2 records.* Received: 3 of one person") as caught:
+        check(rows, most=2, windows=windows)
+    assert "anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize("windows", [[[("b", "")]], [[("x", "")], [("b", "")]], [[("y", ""), ("x", "")], [("x", "")]]])
+def test_a_record_in_two_spans_that_are_trained_on_together_is_refused_where_the_files_are_gone(check, windows):
+    with pytest.raises(DataError, match="must be in one span, .* Received: [bx]$"):
+        check([("a", ""), ("b", "")], windows=windows)
