@@ -2,7 +2,7 @@
 
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
+from pipeline import beam
 from pipeline.runners.kubeflow.config import KubeflowConfig
 
 if sys.version_info >= (3, 11):
@@ -56,7 +57,8 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it."""
+    """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it.
+    beam_pipeline_args: flags of Beam by kind of node (`HoldoutScorer`, …, or `default`), see `beam`."""
 
     name: str
     data: DataConfig
@@ -66,6 +68,7 @@ class Config:
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
     kubeflow: KubeflowConfig = KubeflowConfig()
+    beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         for recipe in self.recipes:
@@ -82,6 +85,7 @@ class Config:
         tables = {
             key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection", "kubeflow")
         }
+        tables["beam_pipeline_args"] = {kind: list(flags) for kind, flags in self.beam_pipeline_args.items()}
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
 
 
@@ -140,9 +144,11 @@ class _Tables:
     gates: GatesConfig
     selection: SelectionConfig
     kubeflow: KubeflowConfig = KubeflowConfig()
+    beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
+        beam.check_text(self.beam_pipeline_args)
 
 
 def _recipes(tables: Any) -> tuple[Recipe, ...]:

@@ -34,16 +34,10 @@ from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
 from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
+from pipeline import beam
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
 from pipeline.spans import NEWEST, SPAN, one_span
-
-BEAM_ARGS = [
-    "--runner=FnApiRunner",
-    "--direct_num_workers=1",
-    # Where no dependency is named, TFX packs itself for remote workers, 49 MB a node that nobody deletes.
-    "--sdk_container_image=in-process",
-]
 
 
 def build(config: Config, places: Places, span: int | None) -> Pipeline:
@@ -104,12 +98,14 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
 
     nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, *noised, baseline, evaluator]
     compression = [node for nodes in recipes.values() for node in nodes]
+    components = [*nodes, *compression, *measuring, *judges, *shipping]
+    beam.place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
-        components=[*nodes, *compression, *measuring, *judges, *shipping],
+        components=components,
         enable_cache=True,
-        beam_pipeline_args=BEAM_ARGS,
+        beam_pipeline_args=list(beam.IN_PROCESS),
     )
 
 
