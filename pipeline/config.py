@@ -19,6 +19,7 @@ from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
 from pipeline import beam
 from pipeline.runners.kubeflow.config import KubeflowConfig
+from pipeline.runners.vertex.config import VertexConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,6 +69,7 @@ class Config:
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
     kubeflow: KubeflowConfig = KubeflowConfig()
+    vertex: VertexConfig = VertexConfig()
     beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -82,9 +84,8 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
-        tables = {
-            key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection", "kubeflow")
-        }
+        keys = ("data", "privacy", "trainer", "gates", "selection", "kubeflow", "vertex")
+        tables = {key: asdict(getattr(self, key)) for key in keys}
         tables["beam_pipeline_args"] = {kind: list(flags) for kind, flags in self.beam_pipeline_args.items()}
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
 
@@ -144,6 +145,7 @@ class _Tables:
     gates: GatesConfig
     selection: SelectionConfig
     kubeflow: KubeflowConfig = KubeflowConfig()
+    vertex: VertexConfig = VertexConfig()
     beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -209,7 +211,7 @@ def _resolve_paths(data: dict[str, Any], base: Path) -> None:
     """Makes `root` and `schema` absolute; `embedded:` stands for the data folder that comes with Lockgate."""
     for key in ("root", "schema"):
         value = data.get(key)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or value.startswith("gs://"):
             continue
         if value.startswith(_EMBEDDED):
             data[key] = str(embedded() / value.removeprefix(_EMBEDDED))

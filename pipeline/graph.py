@@ -47,6 +47,19 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         config: what to run. places: where everything is kept.
         span: of the examples; None leaves it to the runtime parameter SPAN, and without one to the newest.
     """
+    components = nodes(config, places, span)
+    beam.place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(places.artifacts),
+        components=components,
+        enable_cache=True,
+        beam_pipeline_args=list(beam.IN_PROCESS),
+    )
+
+
+def nodes(config: Config, places: Places, span: int | None) -> list[BaseNode]:
+    """The nodes of the pipeline; the arguments are `build`'s."""
     data, account = to_json(config.data), to_json(_account(config, places))
 
     example_gen = ImportExampleGen(
@@ -96,17 +109,9 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     shipping = _push(config, places, made, judges, noised)
 
-    nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, *noised, baseline, evaluator]
+    checked = [example_gen, statistics_gen, schema, validator, checker]
     compression = [node for nodes in recipes.values() for node in nodes]
-    components = [*nodes, *compression, *measuring, *judges, *shipping]
-    beam.place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=str(places.artifacts),
-        components=components,
-        enable_cache=True,
-        beam_pipeline_args=list(beam.IN_PROCESS),
-    )
+    return [*checked, trainer, *noised, baseline, evaluator, *compression, *measuring, *judges, *shipping]
 
 
 def _account(config: Config, places: Places) -> Account:
