@@ -1,6 +1,7 @@
 """What is compiled for Vertex AI, by each step's own command, makes what a run on this machine makes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -26,21 +27,17 @@ def test_steps_on_vertex_make_what_a_local_run_makes(finished, tmp_path):
     service = Service(folder=tmp_path / "root", source=PROJECT)
     artifacts = service.run(json.loads((tmp_path / "tiny.json").read_text()))
     assert set(artifacts) == set(NODES)
-    root, there = finished[0], tmp_path / "root"
     examples = artifacts["ImportExampleGen"]["examples"]["metadata"]
-    assert examples["span"] == 1 and "total_num_files:9" in examples["input_fingerprint"], "the driver chose the span"
-    here = made(root, "ImportExampleGen", "examples")[0]
+    assert examples["custom:span"] == 1 and "split:train,num_files:1," in examples["input_fingerprint"]  # by the hook
+
+    def both(node: str, output: str) -> tuple[Path, Path]:
+        return tmp_path / "root" / node / output, made(finished[0], node, output)[0]
+
+    there, here = both("ImportExampleGen", "examples")
     for split in here.iterdir():
-        assert records(there / "ImportExampleGen/examples" / split.name) == records(split) != []
-    counts = [
-        s[0]
-        for s in map(statistics, (there / "StatisticsGen/statistics", made(root, "StatisticsGen", "statistics")[0]))
-    ]
-    assert counts == [1000, 1000]
-    schemas = [(folder / "schema.pbtxt").read_text() for folder in (
-        there / "ImportSchemaGen/schema", made(root, "ImportSchemaGen", "schema")[0])]  # fmt: skip
-    assert schemas[0] == schemas[1] != ""
-    found = [
-        anomalies(f) for f in (there / "ExampleValidator/anomalies", made(root, "ExampleValidator", "anomalies")[0])
-    ]
+        assert records(there / split.name) == records(split) != []
+    counts = [statistics(folder)[0] for folder in both("StatisticsGen", "statistics")]
+    schemas = [(folder / "schema.pbtxt").read_text() for folder in both("ImportSchemaGen", "schema")]
+    found = [anomalies(folder) for folder in both("ExampleValidator", "anomalies")]
+    assert counts == [1000, 1000] and schemas[0] == schemas[1] != ""
     assert found[0].baseline == found[1].baseline and not found[0].anomaly_info
