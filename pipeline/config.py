@@ -3,7 +3,7 @@
 import datetime
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
+from pipeline import beam
 from pipeline.runners.kubeflow.config import KubeflowConfig
+from pipeline.runners.vertex.config import VertexConfig
 from pipeline.schedule.config import ScheduleConfig
 
 if sys.version_info >= (3, 11):
@@ -59,7 +61,8 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it."""
+    """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it.
+    beam_pipeline_args: flags of Beam by kind of node (`HoldoutScorer`, …, or `default`), see `beam`."""
 
     name: str
     data: DataConfig
@@ -70,6 +73,8 @@ class Config:
     recipes: tuple[Recipe, ...]
     kubeflow: KubeflowConfig = KubeflowConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    vertex: VertexConfig = VertexConfig()
+    beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         spanned = not self.trainer.warm_start or has_span(self.data.roles.train)
@@ -85,10 +90,9 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
-        tables = {
-            key: asdict(getattr(self, key))
-            for key in ("data", "privacy", "trainer", "gates", "selection", "kubeflow", "schedule")
-        }
+        keys = ("data", "privacy", "trainer", "gates", "selection", "kubeflow", "vertex", "schedule")
+        tables = {key: asdict(getattr(self, key)) for key in keys}
+        tables["beam_pipeline_args"] = {kind: list(flags) for kind, flags in self.beam_pipeline_args.items()}
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
 
 
@@ -149,9 +153,12 @@ class _Tables:
     selection: SelectionConfig
     kubeflow: KubeflowConfig = KubeflowConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    vertex: VertexConfig = VertexConfig()
+    beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
+        beam.check_text(self.beam_pipeline_args)
 
 
 def _recipes(tables: Any) -> tuple[Recipe, ...]:
@@ -212,7 +219,7 @@ def _resolve_paths(data: dict[str, Any], base: Path) -> None:
     """Makes `root` and `schema` absolute; `embedded:` stands for the data folder that comes with Lockgate."""
     for key in ("root", "schema"):
         value = data.get(key)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or value.startswith("gs://"):
             continue
         if value.startswith(_EMBEDDED):
             data[key] = str(embedded() / value.removeprefix(_EMBEDDED))

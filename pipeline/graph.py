@@ -39,16 +39,10 @@ from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
 from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
+from pipeline import beam
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
 from pipeline.spans import NEWEST, SPAN
-
-BEAM_ARGS = [
-    "--runner=FnApiRunner",
-    "--direct_num_workers=1",
-    # Where no dependency is named, TFX packs itself for remote workers, 49 MB a node that nobody deletes.
-    "--sdk_container_image=in-process",
-]
 
 
 def build(config: Config, places: Places, span: int | None) -> Pipeline:
@@ -58,6 +52,19 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         config: what to run. places: where everything is kept.
         span: of the examples; None leaves it to the runtime parameter SPAN, and without one to the newest.
     """
+    components = nodes(config, places, span)
+    beam.place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(places.artifacts),
+        components=components,
+        enable_cache=True,
+        beam_pipeline_args=list(beam.IN_PROCESS),
+    )
+
+
+def nodes(config: Config, places: Places, span: int | None) -> list[BaseNode]:
+    """The nodes of the pipeline; the arguments are `build`'s."""
     data, account = to_json(config.data), to_json(_account(config, places))
 
     example_gen = ImportExampleGen(config.data, range_config=_range(config, span))
@@ -111,16 +118,9 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     shipping = _push(config, places, made, judges, noised)
 
-    nodes = [example_gen, statistics_gen, schema, validator, *earlier, checker, *start, trainer, *noised]
-    nodes += [baseline, evaluator]
+    checked = [example_gen, statistics_gen, schema, validator, *earlier, checker, *start]
     compression = [node for nodes in recipes.values() for node in nodes]
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=str(places.artifacts),
-        components=[*nodes, *compression, *measuring, *judges, *shipping],
-        enable_cache=True,
-        beam_pipeline_args=BEAM_ARGS,
-    )
+    return [*checked, trainer, *noised, baseline, evaluator, *compression, *measuring, *judges, *shipping]
 
 
 def _account(config: Config, places: Places) -> Account:
