@@ -17,6 +17,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import infra_validator_pb2, range_config_pb2
 from tfx.types import artifact, standard_artifacts
 from tfx.types.channel import Channel
+from tfx.types.channel_utils import union
 
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component
 from pipeline.config import load
@@ -69,11 +70,12 @@ def few():
     """Nodes of every kind that TFX's compiler treats in a way of its own."""
     model, blessing = Channel(type=standard_artifacts.Model), Channel(type=standard_artifacts.ModelBlessing)
     imported = Importer(source_uri="gs://a/model", artifact_type=standard_artifacts.Model)
+    latest = Resolver(strategy_class=LatestArtifactStrategy, model=model).with_id("Latest")
     counter = Counter()
     nodes = [
         imported.with_id("Imported"),
         Resolver(strategy_class=LatestBlessedModelStrategy, model=model, blessing=blessing).with_id("Blessed"),
-        Resolver(strategy_class=LatestArtifactStrategy, model=model).with_id("Latest"),
+        latest,
         Resolver(strategy_class=LatestArtifactStrategy, config={"desired_num_of_artifacts": 2}, model=model).with_id(
             "Two"
         ),
@@ -89,6 +91,7 @@ def few():
         counter,
         Taker(count=counter.outputs["number"].future()[0].value).with_id("Dynamic"),
         Taker(count=1, model=imported.outputs["result"]).with_id("Fixed"),
+        Taker(count=1, model=union([imported.outputs["result"], latest.outputs["model"]])).with_id("Either"),
     ]
     return Pipeline(pipeline_name="few", pipeline_root="gs://a", components=nodes)
 
@@ -124,7 +127,7 @@ def refused_by_us(pipeline: Pipeline) -> set[str]:
     return {node.id for node in importable if any(list(check(node)) for check in checks)}
 
 
-@pytest.mark.parametrize(("graph", "count"), [(few, 5), (whole, 20)])
+@pytest.mark.parametrize(("graph", "count"), [(few, 6), (whole, 20)])
 def test_the_lint_names_what_tfxs_compiler_refuses_and_nothing_else(graph, count):
     pipeline = graph()
     ours = refused_by_us(pipeline)
