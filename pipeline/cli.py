@@ -25,7 +25,7 @@ app = typer.Typer(
 
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(kubeflow.app, name="kubeflow")
-for command in (commands.retrain, commands.schedule, commands.status):
+for command in (commands.retrain, commands.schedule, commands.status, commands.clean):
     app.command()(command)
 
 

@@ -19,10 +19,10 @@ from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
-from pipeline import beam
+from pipeline.beam_args import check_text
 from pipeline.runners.kubeflow.config import KubeflowConfig
 from pipeline.runners.vertex.config import VertexConfig
-from pipeline.schedule.config import ScheduleConfig
+from pipeline.schedule.config import RetentionConfig, ScheduleConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,6 +73,7 @@ class Config:
     recipes: tuple[Recipe, ...]
     kubeflow: KubeflowConfig = KubeflowConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    retention: RetentionConfig = RetentionConfig()
     vertex: VertexConfig = VertexConfig()
     beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -90,7 +91,7 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
-        keys = ("data", "privacy", "trainer", "gates", "selection", "kubeflow", "vertex", "schedule")
+        keys = ("data", "privacy", "trainer", "gates", "selection", "kubeflow", "vertex", "schedule", "retention")
         tables = {key: asdict(getattr(self, key)) for key in keys}
         tables["beam_pipeline_args"] = {kind: list(flags) for kind, flags in self.beam_pipeline_args.items()}
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
@@ -153,12 +154,13 @@ class _Tables:
     selection: SelectionConfig
     kubeflow: KubeflowConfig = KubeflowConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    retention: RetentionConfig = RetentionConfig()
     vertex: VertexConfig = VertexConfig()
     beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
-        beam.check_text(self.beam_pipeline_args)
+        check_text(self.beam_pipeline_args)
 
 
 def _recipes(tables: Any) -> tuple[Recipe, ...]:

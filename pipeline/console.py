@@ -135,6 +135,16 @@ def print_status(found: dict[str, Any]) -> None:
         out.print(_last_runs(found["runs"]))
 
 
+def print_cleaned(found: Any, dry_run: bool) -> None:
+    """Prints what went, or would, and how much stays; a `Cleaned`."""
+    out = RichConsole(highlight=False)
+    for row in found.removed:
+        out.print(f"[dim]{row['what']:<8}{kilobytes(row['bytes']):>12}[/dim]  {escape(row['path'])}", soft_wrap=True)
+    verb = "would be removed" if dry_run else "removed"
+    total = f"{kilobytes(found.bytes)} {verb}" if found.removed else "Nothing to remove"
+    out.print(f"{total}; {kilobytes(found.kept_bytes)} stay.")
+
+
 def _last_runs(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("run", "span", "s", "ε", "ended", "why"):

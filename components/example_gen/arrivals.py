@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.errors import DataError
-from components.example_gen.config import PRIVATE, DataConfig
+from components.example_gen.config import DataConfig
 from components.example_gen.core import (
-    HEADER,
     check_framing,
     existing,
     missing_marker,
@@ -43,8 +42,8 @@ class Arrival:
 def arrivals(data: DataConfig) -> list[Arrival]:
     """All spans under `data.root`, in order, whatever their state.
 
-    Of private files only the frames are read, never a record; of the others the first record of each file as well, of
-    which nothing but whether it is an example leaves this function. Files may come and go meanwhile.
+    Only the frames of files are read, never a record: what a record holds is checked by the run that is trained on it.
+    Files may come and go meanwhile.
 
     Raises:
         DataError: `data.root` is no folder.
@@ -92,37 +91,11 @@ def _judged(
             return WAITING, f"role `{role}` has no files yet: nothing matches {root / for_span(patterns[role], span)}"
     try:
         raise_if_shared(files, data.marker)
-        for role, found in files.items():
-            for path in found:
-                check_framing(path)
-                if role not in PRIVATE:
-                    _check_first(path)
+        for path in (path for found in files.values() for path in found):
+            check_framing(path)
     except DataError as error:
         return BAD, str(error)
     return READY, ""
-
-
-def _check_first(path: Path) -> None:
-    """Looks at the first record of a file whose frames are whole.
-
-    Raises:
-        DataError: it is no tf.train.Example with one `image` and one `label`.
-    """
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.example import example_pb2
-
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(HEADER)[:8], "little")
-        payload = file.read(min(length, os.fstat(file.fileno()).st_size))
-    try:
-        features = example_pb2.Example.FromString(payload).features.feature
-        whole = [len(features["image"].bytes_list.value), len(features["label"].int64_list.value)] == [1, 1]
-    except DecodeError:
-        whole = False
-    if not whole:
-        raise DataError(
-            f"{path} must hold tf.train.Examples with one `image` and one `label`. Its first record is none"
-        )
 
 
 def _fingerprint(root: Path, paths: Iterable[Path]) -> str:

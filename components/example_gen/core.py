@@ -12,7 +12,7 @@ from components.example_gen.config import DataConfig
 from components.example_gen.crc import masked_crc32c
 from components.example_gen.placeholders import as_text, folder_of, for_all, for_span, has_span, span_of
 
-HEADER, _FOOTER = 12, 4  # bytes around a TFRecord's payload: length and its CRC before it, the payload's CRC after it
+_HEADER, _FOOTER = 12, 4  # bytes around a TFRecord's payload: length and its CRC before it, the payload's CRC after it
 _SHOWN = 5
 _FORMATS = ("PNG", "JPEG", "BMP")  # still pictures that both Pillow and TensorFlow know
 
@@ -173,9 +173,9 @@ def check_framing(path: Path) -> int:
     size, position, count = path.stat().st_size, 0, 0
     with path.open("rb") as file:
         while position < size:
-            header = file.read(HEADER)
-            length, crc = struct.unpack("<QI", header) if len(header) == HEADER else (size, 0)
-            position += HEADER + length + _FOOTER
+            header = file.read(_HEADER)
+            length, crc = struct.unpack("<QI", header) if len(header) == _HEADER else (size, 0)
+            position += _HEADER + length + _FOOTER
             if position > size or crc != masked_crc32c(header[:8]):
                 raise DataError(f"{path} must be a whole TFRecord file. It is cut off or damaged after record {count}")
             file.seek(position)

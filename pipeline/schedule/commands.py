@@ -1,4 +1,4 @@
-"""`lockgate retrain`, `lockgate schedule` and `lockgate status`."""
+"""`lockgate retrain`, `lockgate schedule`, `lockgate status` and `lockgate clean`."""
 
 import datetime
 import json
@@ -90,6 +90,26 @@ def status(
     from pipeline.console import print_status
 
     print_status(stands)
+
+
+def clean(
+    config: ConfigOption = "default",
+    set_: SetOption = None,
+    root: RootOption = DEFAULT_ROOT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what the configuration's [retention] lets go; MLMD's records stay."""
+    settings, place = load(config, set_), root.expanduser().resolve()
+    from pipeline.schedule.retention import clean as cleaned
+
+    found = cleaned(settings, place, dry_run)
+    if as_json:
+        print(json.dumps({"dry_run": dry_run, "bytes": found.bytes, **vars(found)}, indent=2))
+        return
+    from pipeline.console import print_cleaned
+
+    print_cleaned(found, dry_run)
 
 
 def _write_page(settings, root: Path) -> None:

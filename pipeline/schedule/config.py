@@ -1,4 +1,4 @@
-"""The `[schedule]` table: when to retrain, how often to try, and who is told."""
+"""The `[schedule]` table: when to retrain, how often to try, and who is told; the `[retention]` table: what is kept."""
 
 import shlex
 from dataclasses import dataclass
@@ -48,3 +48,16 @@ class ScheduleConfig:
             shlex.split(self.command)
         except ValueError as error:
             require(False, "command", f"be a command line ({error})", self.command)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionConfig:
+    """What is kept. runs: the newest runs, whole. versions: the newest models that were pushed, with all that they were
+    made from but copies of images; the next warm start goes on from the newest of them."""
+
+    runs: int = 3
+    versions: int = 2
+
+    def __post_init__(self):
+        for name in ("runs", "versions"):
+            require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.gates.scoring.table import read_table
-from pipeline.beam import KINDS
+from pipeline.beam_args import KINDS
 from pipeline.config import load
 from tests.e2e.conftest import run_tiny
 from tests.pipeline.beam_cluster import beam_cluster

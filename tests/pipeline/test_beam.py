@@ -11,7 +11,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 from components.common.errors import ConfigError
-from pipeline import beam, cli
+from pipeline import beam, beam_args, cli
 from pipeline.config import from_dict, load
 from pipeline.graph import build
 from pipeline.places import places_of
@@ -46,15 +46,15 @@ def flags_of(nodes: dict, node: str) -> list[str]:
 def test_the_kinds_are_those_of_the_graph_that_run_on_beam():
     nodes = graph('privacy.statistics="noised"', "recipes.auto={max_drop=0.005}")
     found = {type(node).__name__ for node in nodes.values() if isinstance(node.executor_spec, BeamExecutorSpec)}
-    assert found == set(beam.KINDS)
+    assert found == set(beam_args.KINDS)
 
 
 def test_a_kind_has_its_own_flags_and_the_others_those_of_default():
     nodes = graph(setting("HoldoutScorer", PORTABLE), setting("default", ["--direct_num_workers=2"]))
     assert flags_of(nodes, "HoldoutScorer") == [*beam.IN_PROCESS, *PORTABLE]
-    for kind in set(beam.KINDS) - {"HoldoutScorer"}:
+    for kind in set(beam_args.KINDS) - {"HoldoutScorer"}:
         assert flags_of(nodes, kind) == [*beam.IN_PROCESS, "--direct_num_workers=2"]
-    assert {tuple(flags_of(graph(), kind)) for kind in beam.KINDS} == {beam.IN_PROCESS}
+    assert {tuple(flags_of(graph(), kind)) for kind in beam_args.KINDS} == {beam.IN_PROCESS}
 
 
 def test_a_step_of_kubeflow_carries_them(tmp_path):
@@ -139,7 +139,7 @@ def test_every_flag_on_the_page_is_known_to_the_installed_beam():
     assert len(tables) >= 3
     runners = set()
     for table in tables:
-        beam.check_text({kind: tuple(flags) for kind, flags in table.items()})
+        beam_args.check_text({kind: tuple(flags) for kind, flags in table.items()})
         for flags in table.values():
             found, unknown = beam.parser_of_beam().parse_known_args(flags)
             assert unknown == []

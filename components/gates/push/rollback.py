@@ -16,6 +16,7 @@ from components.gates.push.serving import previous, roll_back, served, withdrawn
 from components.gates.push.writing import writing
 
 _TYPE = "lockgate.Rollback"
+ROLLBACK = "rollback-"  # with which the names of rollbacks among MLMD's runs begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def _withdrawn(artifact: metadata_store_pb2.Artifact) -> bool:
 
 def _record(handle: metadata.Metadata, pipeline: str, bad, good) -> int:
     """One execution, from the withdrawn push to a new one of the model that serves again."""
-    run = f"rollback-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S-%f}"
+    run = f"{ROLLBACK}{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S-%f}"
     contexts = [
         context_lib.register_context_if_not_exists(handle, kind, name)
         for kind, name in (("pipeline", pipeline), ("pipeline_run", run), ("node", f"{pipeline}.Rollback"))

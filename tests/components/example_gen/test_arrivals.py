@@ -150,12 +150,6 @@ def _other(payload: bytes):
     return write
 
 
-def _no_label() -> bytes:
-    made = tf.train.Example()
-    made.features.feature["image"].bytes_list.value.append(b"i")
-    return made.SerializeToString()
-
-
 DAMAGE = {
     "cut": (_cut, "is cut off or damaged after record 1"),
     "empty": (lambda file: file.write_bytes(b""), "is empty"),
@@ -179,19 +173,6 @@ def test_a_damaged_file_is_bad_and_named_and_good_once_it_is_replaced(data, arri
     assert arrivals(data)[0].fingerprint != bad.fingerprint
 
 
-@pytest.mark.parametrize("payload", [b"no example at all", b"", _no_label()], ids=["junk", "nothing", "no label"])
-def test_a_first_record_that_is_no_example_is_bad_where_it_is_not_private(data, arrive, payload):
-    folder = arrive("2026-11-27")
-    _other(payload)(folder / "train" / "a.tfrecord")
-    assert only(data).state == READY  # nobody looks into a private record here
-    file = folder / "holdout" / "a.tfrecord"
-    _other(payload)(file)
-    assert only(data).state == BAD
-    assert only(data).reason == (
-        f"{file} must hold tf.train.Examples with one `image` and one `label`. Its first record is none"
-    )
-
-
 def test_without_its_marker_a_damaged_span_still_waits(data, arrive):
     folder = arrive("2026-11-27", marker=False)
     _cut(folder / "train" / "a.tfrecord")
@@ -199,18 +180,17 @@ def test_without_its_marker_a_damaged_span_still_waits(data, arrive):
     assert only(dataclasses.replace(data, marker="")).state == BAD
 
 
-@pytest.mark.parametrize("looked", ["check_framing", "_check_first"])
 @pytest.mark.parametrize("gone", ["file", "span"])
-def test_what_vanishes_while_it_is_looked_at_is_waited_for(data, arrive, monkeypatch, looked, gone):
+def test_what_vanishes_while_it_is_looked_at_is_waited_for(data, arrive, monkeypatch, gone):
     folder, after = arrive("2026-11-27"), arrive("2026-11-28")
-    look, file = getattr(module, looked), folder / "holdout" / "a.tfrecord"
+    look, file = module.check_framing, folder / "holdout" / "a.tfrecord"
 
     def deleting(path: Path):
         if path == file:
             file.unlink() if gone == "file" else shutil.rmtree(folder)
         return look(path)
 
-    monkeypatch.setattr(module, looked, deleting)
+    monkeypatch.setattr(module, "check_framing", deleting)
     found = arrivals(data)
     assert [(a.name, a.state) for a in found] == [("2026-11-27", WAITING), ("2026-11-28", READY)]
     assert found[0].reason == f"{file} vanished while it was looked at"

@@ -106,7 +106,7 @@ def test_after_a_refusal_a_step_does_nothing_and_ends_well(step, store, ir, caps
     bind(part, "run-1")
     shared = SharedRun(connection(str(store()._config.sqlite.filename_uri)), part.nodes[0].pipeline_node, "run-1")
     shared.join(graph_fingerprint(ir))
-    shared.refuse("DPTrainer: the budget is spent")
+    shared.refuse("DPTrainer: the budget is spent", "budget")
     assert step() == 0 and store().get_executions() == []
     assert "is skipped, because the run was refused: DPTrainer: the budget is spent" in capsys.readouterr().out
 
