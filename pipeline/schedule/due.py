@@ -51,7 +51,7 @@ def decided(records: Iterable[Mapping[str, Any]], pipeline: str) -> set[int]:
 def decides(record: Mapping[str, Any]) -> bool:
     """Whether a run has decided on its span; one that failed, was interrupted, or found the ledger damaged has not: of
     a damaged ledger a person decides, and then the span is due again."""
-    return record["exit_code"] in _DECIDED and record["cause"] != LedgerError.cause
+    return record["exit_code"] in _DECIDED and record.get("cause") != LedgerError.cause
 
 
 def is_damaged(record: Mapping[str, Any]) -> bool:

@@ -13,9 +13,8 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.common.events import INPUTS, MADE, TAKEN
+from components.common.events import INPUTS, MADE, ROLLBACK, TAKEN
 from components.common.mlmd import connection, exists
-from components.gates.push.rollback import ROLLBACK
 from pipeline.config import Config
 from pipeline.guards import locked, unwritable
 from pipeline.places import Places, places_of

@@ -11,12 +11,12 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.types import standard_artifacts
 
 from components.common.errors import GateError
+from components.common.events import ROLLBACK
 from components.common.tflite import sha256
 from components.gates.push.serving import previous, roll_back, served, withdrawn
 from components.gates.push.writing import writing
 
 _TYPE = "lockgate.Rollback"
-ROLLBACK = "rollback-"  # with which the names of rollbacks among MLMD's runs begin
 
 
 @dataclass(frozen=True, kw_only=True)
