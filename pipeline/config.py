@@ -11,6 +11,7 @@ from components.clustering.config import ClusterConfig
 from components.common.errors import ConfigError
 from components.common.settings import from_mapping, require
 from components.dp_training.config import TrainerConfig
+from components.drift.config import DriftConfig
 from components.example_gen.config import DataConfig
 from components.example_gen.placeholders import has_span, is_dated, number_of
 from components.gates.config import GatesConfig
@@ -71,6 +72,7 @@ class Config:
     gates: GatesConfig
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
+    drift: DriftConfig = DriftConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     retention: RetentionConfig = RetentionConfig()
@@ -91,7 +93,18 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
-        keys = ("data", "privacy", "trainer", "gates", "selection", "kubeflow", "vertex", "schedule", "retention")
+        keys = (
+            "data",
+            "privacy",
+            "trainer",
+            "gates",
+            "selection",
+            "drift",
+            "kubeflow",
+            "vertex",
+            "schedule",
+            "retention",
+        )
         tables = {key: asdict(getattr(self, key)) for key in keys}
         tables["beam_pipeline_args"] = {kind: list(flags) for kind, flags in self.beam_pipeline_args.items()}
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
@@ -152,6 +165,7 @@ class _Tables:
     trainer: TrainerConfig
     gates: GatesConfig
     selection: SelectionConfig
+    drift: DriftConfig = DriftConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     retention: RetentionConfig = RetentionConfig()

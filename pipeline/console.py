@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.common.words import kilobytes, microseconds, number, points
+from pipeline.report.html import warning
 from pipeline.run import Watcher
 
 _VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -75,6 +76,8 @@ class Console(Watcher):
             self._out.print(_reasons(refused))
         self._out.print()
         self._out.print(_decision(record))
+        if warning(record) and record["state"] != "refused":
+            self._out.print(Text(warning(record), style="yellow"))
         for name, place in _places(record).items():
             self._out.print(f"[dim]{name:<6}[/dim]  {place}", soft_wrap=True)
 

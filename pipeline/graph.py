@@ -14,9 +14,10 @@ from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
-from components.common.artifacts import DataCheck
+from components.common.artifacts import DataCheck, Drift
 from components.common.settings import to_json
 from components.dp_training.component import DPTrainer
+from components.drift.component import DriftDetector, EarlierDrift
 from components.example_gen.component import DataChecker
 from components.example_gen.config import ROLES
 from components.example_gen.ingest import ImportExampleGen
@@ -75,6 +76,7 @@ def nodes(config: Config, places: Places, span: int | None) -> list[BaseNode]:
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
     earlier = _earlier_spans(config, examples, data)
     window = {"earlier": earlier[0].outputs["earlier"]} if earlier else {}
+    drift = _drift(config, examples, data)
     checker = DataChecker(
         examples=examples,
         schema=schema.outputs["schema"],
@@ -82,6 +84,7 @@ def nodes(config: Config, places: Places, span: int | None) -> list[BaseNode]:
         config=data,
         records_per_person=config.privacy.records_per_person,
         **window,
+        **({"drift": drift[-1].outputs["drift"]} if drift else {}),
     )
 
     start = _warm_start(config, examples)
@@ -118,7 +121,7 @@ def nodes(config: Config, places: Places, span: int | None) -> list[BaseNode]:
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     shipping = _push(config, places, made, judges, noised)
 
-    checked = [example_gen, statistics_gen, schema, validator, *earlier, checker, *start]
+    checked = [example_gen, statistics_gen, schema, validator, *earlier, *drift, checker, *start]
     compression = [node for nodes in recipes.values() for node in nodes]
     return [*checked, trainer, *noised, baseline, evaluator, *compression, *measuring, *judges, *shipping]
 
@@ -145,6 +148,20 @@ def _earlier_spans(config: Config, examples: Channel, data: str) -> list[BaseNod
         checks=Channel(type=DataCheck),
     )
     return [found.with_id("Window")]
+
+
+def _drift(config: Config, examples: Channel, data: str) -> list[BaseNode]:
+    """The nodes that compare the span with those before it, if that is wanted."""
+    if config.drift.action == "off":
+        return []
+    before = Resolver(
+        strategy_class=EarlierDrift,
+        config={"reference": config.drift.reference},
+        examples=examples,
+        earlier=Channel(type=Drift),
+    ).with_id("DriftReference")
+    settings = {"config": to_json(config.drift), "data": data}
+    return [before, DriftDetector(examples=examples, earlier=before.outputs["earlier"], **settings)]
 
 
 def _warm_start(config: Config, examples: Channel) -> list[BaseNode]:

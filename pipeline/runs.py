@@ -52,6 +52,7 @@ def blank(config: Config, root: Path, run: str, span: int | None, started: datet
         "variants": [],
         "searches": [],
         "statistics": None,
+        "drift": None,
         "pushed": None,
         "nodes": [],
         "lineage": [],

@@ -53,6 +53,13 @@ class LedgerError(LockgateError):
     cause = "ledger"
 
 
+class DriftError(LockgateError):
+    """A span is too far from those before it: nothing private was read."""
+
+    exit_code = 3
+    cause = "drift"
+
+
 class GateError(LockgateError):
     """A gate refuses: nothing was pushed."""
 

@@ -20,6 +20,7 @@ def render(record: dict[str, Any]) -> str:
         "report.html.j2",
         r=record,
         outcome=outcome(record),
+        warning=warning(record),
         shown=shown or next(iter(record["variants"]), None),
         chart=accuracy_over_size(record["parent"], record["variants"], record["max_drop"]),
         spending=epsilon_over_time(record.get("ledger")),
@@ -56,6 +57,12 @@ def outcome(record: dict[str, Any]) -> str:
             f"δ\u00a0=\u00a0{number(delta)}."
         )
     return "Refused: no variant passed its gate, nothing was pushed."
+
+
+def warning(record: dict[str, Any]) -> str | None:
+    """What goes with the outcome and did not stop the run."""
+    drift = record.get("drift")
+    return f"Warning: the span has drifted: {'; '.join(drift['reasons'])}." if drift and drift["reasons"] else None
 
 
 def _trained_against_plain(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from components.common.errors import DataError
 from pipeline.config import Config
 from pipeline.places import places_of
-from pipeline.report.html import outcome
+from pipeline.report.html import outcome, warning
 from pipeline.runs import records
 from pipeline.schedule.cron import Timetable
 from pipeline.schedule.retrain import standing
@@ -84,4 +84,5 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 def _why(record: dict[str, Any]) -> str:
     """One sentence: what was pushed, or what stood against it."""
     against = [f"{v['recipe']}: {v['reasons'][0]}" for v in record["variants"] if v["reasons"]]
-    return " ".join([outcome(record), *(against if record["pushed"] is None else [])])
+    more = [warning(record)] if warning(record) and record["state"] != "refused" else []
+    return " ".join([outcome(record), *more, *(against if record["pushed"] is None else [])])
