@@ -18,6 +18,7 @@ from components.example_gen.core import (
     spans_in,
 )
 from components.example_gen.placeholders import folder_of, for_span, name_of
+from components.example_gen.wire import counted
 
 READY, WAITING, BAD = "ready", "waiting", "bad"
 
@@ -108,16 +109,13 @@ def _check_first(path: Path) -> None:
     Raises:
         DataError: it is no tf.train.Example with one `image` and one `label`.
     """
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.example import example_pb2
-
     with path.open("rb") as file:
         length = int.from_bytes(file.read(HEADER)[:8], "little")
         payload = file.read(min(length, os.fstat(file.fileno()).st_size))
     try:
-        features = example_pb2.Example.FromString(payload).features.feature
-        whole = [len(features["image"].bytes_list.value), len(features["label"].int64_list.value)] == [1, 1]
-    except DecodeError:
+        found = counted(payload)
+        whole = (found.get("image"), found.get("label")) == (("bytes", 1), ("int64", 1))
+    except ValueError:
         whole = False
     if not whole:
         raise DataError(
