@@ -3,7 +3,7 @@
 import datetime
 import re
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,18 +93,7 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
-        keys = (
-            "data",
-            "privacy",
-            "trainer",
-            "gates",
-            "selection",
-            "drift",
-            "kubeflow",
-            "vertex",
-            "schedule",
-            "retention",
-        )
+        keys = [field.name for field in fields(_Tables) if is_dataclass(getattr(self, field.name))]
         tables = {key: asdict(getattr(self, key)) for key in keys}
         tables["beam_pipeline_args"] = {kind: list(flags) for kind, flags in self.beam_pipeline_args.items()}
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
