@@ -17,7 +17,7 @@ from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
-from pipeline import beam
+from pipeline.runners.beam.config import check_text
 from pipeline.runners.kubeflow.config import KubeflowConfig
 from pipeline.runners.vertex.config import VertexConfig
 
@@ -59,7 +59,7 @@ class Recipe:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it.
-    beam_pipeline_args: flags of Beam by kind of node (`HoldoutScorer`, …, or `default`), see `beam`."""
+    beam_pipeline_args: flags of Beam by kind of node (`HoldoutScorer`, …, or `default`), see `runners/beam`."""
 
     name: str
     data: DataConfig
@@ -150,7 +150,7 @@ class _Tables:
 
     def __post_init__(self):
         require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
-        beam.check_text(self.beam_pipeline_args)
+        check_text(self.beam_pipeline_args)
 
 
 def _recipes(tables: Any) -> tuple[Recipe, ...]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from components.gates.scoring.table import read_table
-from pipeline.beam import KINDS
 from pipeline.config import load
+from pipeline.runners.beam.config import KINDS
 from tests.e2e.conftest import run_tiny
-from tests.pipeline.beam_cluster import beam_cluster
+from tests.pipeline.runners.beam.cluster import beam_cluster
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,13 @@
-"""Where Beam nodes run: the `[beam_pipeline_args]` table of the configuration, by kind of node.
-
-What the text alone tells is checked when the configuration is made; what Beam's own option parsers know, when
-the graph is built, so that reading a configuration imports no Beam.
-"""
+"""The flags of Beam that nodes get, checked by the installed Beam's own option parsers when the graph is built."""
 
 import argparse
 import difflib
-import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from components.common.errors import ConfigError
-from components.common.settings import require
+from pipeline.runners.beam.config import DEFAULT, KINDS, TABLE
 
-KINDS = ("ImportExampleGen", "StatisticsGen", "Evaluator", "HoldoutScorer")  # of the nodes that run on Beam
-DEFAULT = "default"
-TABLE = "beam_pipeline_args"
 IN_PROCESS = (
     "--runner=FnApiRunner",
     "--direct_num_workers=1",
@@ -23,8 +15,6 @@ IN_PROCESS = (
     "--sdk_container_image=in-process",
 )
 
-_FLAG = re.compile(r"--([A-Za-z]\w*)(=[^\n]*)?")
-_SECRET = ("s3_secret_access_key", "s3_session_token", "azure_connection_string")
 _REQUIRED = {  # by runner: what Beam would ask for only when the job starts, or make up
     "FnApiRunner": (),
     "PortableRunner": ("job_endpoint", "environment_type"),
@@ -33,25 +23,6 @@ _REQUIRED = {  # by runner: what Beam would ask for only when the job starts, or
 }
 _OWN_FLAGS = ("PortableRunner", "FlinkRunner")  # their job servers know flags that Beam's parsers do not
 _CLOSE = 0.85  # of 1: so alike are `job_endpont` and `job_endpoint`
-
-
-def check_text(args: dict[str, tuple[str, ...]]) -> None:
-    """Refuses, by the text alone, a node that does not run on Beam, what is no flag, and a flag that holds a secret.
-
-    Raises:
-        ConfigError: one line that says what must hold and what came.
-    """
-    for kind, flags in args.items():
-        if kind not in (*KINDS, DEFAULT):
-            known = ", ".join((*KINDS, DEFAULT))
-            raise ConfigError(f"`{TABLE}.{kind}` must be a kind of node that runs on Beam: {known}. Received: {kind}")
-        for i, flag in enumerate(flags):
-            where, parts = f"{TABLE}.{kind}[{i}]", _FLAG.fullmatch(flag)
-            if parts is None:
-                require(False, where, "be one flag, --name or --name=value", flag)
-            elif parts[1] in _SECRET:
-                must = "hold no secret, which all who read MLMD would see: give it to the workers' environment"
-                require(False, where, must, f"--{parts[1]}=…")
 
 
 def place(nodes: Iterable[Any], args: dict[str, tuple[str, ...]], paths: Iterable[str]) -> None:
