@@ -26,9 +26,11 @@ def made(root: Path, node: str, output: str) -> list[Path]:
 
 
 def records(split: Path) -> list[bytes]:
+    """Its examples, in an order that is theirs alone; the order of a map's entries is each process's own."""
     import tensorflow as tf
 
-    return sorted(tf.data.TFRecordDataset(sorted(map(str, split.iterdir())), "GZIP").as_numpy_iterator())
+    found = tf.data.TFRecordDataset(sorted(map(str, split.iterdir())), "GZIP").as_numpy_iterator()
+    return sorted(tf.train.Example.FromString(record).SerializeToString(deterministic=True) for record in found)
 
 
 def statistics(folder: Path):
