@@ -20,7 +20,7 @@ from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
-from pipeline.beam_args import check_text
+from pipeline.runners.beam.config import check_text
 from pipeline.runners.kubeflow.config import KubeflowConfig
 from pipeline.runners.vertex.config import VertexConfig
 from pipeline.schedule.config import RetentionConfig, ScheduleConfig
@@ -63,7 +63,7 @@ class Recipe:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it.
-    beam_pipeline_args: flags of Beam by kind of node (`HoldoutScorer`, …, or `default`), see `beam`."""
+    beam_pipeline_args: flags of Beam by kind of node (`HoldoutScorer`, …, or `default`), see `runners/beam`."""
 
     name: str
     data: DataConfig

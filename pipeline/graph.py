@@ -40,9 +40,9 @@ from components.quantization.component import Quantizer
 from components.search.component import CompressionSearch
 from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
-from pipeline import beam
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
+from pipeline.runners.beam.flags import IN_PROCESS, place
 from pipeline.spans import NEWEST, SPAN
 
 
@@ -54,13 +54,13 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         span: of the examples; None leaves it to the runtime parameter SPAN, and without one to the newest.
     """
     components = nodes(config, places, span)
-    beam.place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
+    place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(places.artifacts),
         components=components,
         enable_cache=True,
-        beam_pipeline_args=list(beam.IN_PROCESS),
+        beam_pipeline_args=list(IN_PROCESS),
     )
 
 

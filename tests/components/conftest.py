@@ -122,7 +122,7 @@ def execute():
     """Runs a function component through its TFX executor, as the launcher does."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 
-    from pipeline.beam import IN_PROCESS
+    from pipeline.runners.beam.flags import IN_PROCESS
 
     def run(component, inputs: dict, outputs: dict, **parameters) -> None:
         def listed(artifacts):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from components.gates.scoring.table import read_table
-from pipeline.beam_args import KINDS
 from pipeline.config import load
+from pipeline.runners.beam.config import KINDS
 from tests.e2e.conftest import run_tiny
-from tests.pipeline.beam_cluster import beam_cluster
+from tests.pipeline.runners.beam.cluster import beam_cluster
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,11 @@ def made(root: Path, node: str, output: str) -> list[Path]:
 
 
 def records(split: Path) -> list[bytes]:
+    """Its examples, in an order that is theirs alone; the order of a map's entries is each process's own."""
     import tensorflow as tf
 
-    return sorted(tf.data.TFRecordDataset(sorted(map(str, split.iterdir())), "GZIP").as_numpy_iterator())
+    found = tf.data.TFRecordDataset(sorted(map(str, split.iterdir())), "GZIP").as_numpy_iterator()
+    return sorted(tf.train.Example.FromString(record).SerializeToString(deterministic=True) for record in found)
 
 
 def statistics(folder: Path):

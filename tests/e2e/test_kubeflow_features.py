@@ -27,7 +27,7 @@ from tfx.types.channel import Channel
 
 from benchmarks.database_servers import Server, mariadb
 from components.common import mlmd
-from pipeline.beam import IN_PROCESS
+from pipeline.runners.beam.flags import IN_PROCESS
 from pipeline.runners.kubeflow.compile import compile_graph
 from pipeline.runners.kubeflow.config import DEFAULT, KubeflowConfig, StepConfig
 from pipeline.runners.kubeflow.shared import told_of

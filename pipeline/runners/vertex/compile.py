@@ -10,9 +10,9 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from tfx.orchestration.pipeline import Pipeline
 
 from components.common.errors import ConfigError
-from pipeline import beam
 from pipeline.config import Config
 from pipeline.places import places_in_cluster
+from pipeline.runners.beam.flags import IN_PROCESS, place
 from pipeline.runners.kubeflow.compile import in_image
 from pipeline.runners.vertex.lint import carried, check_name, lint
 
@@ -42,7 +42,7 @@ def compile_config(config: Config, file: Path) -> tuple[list[str], list[str]]:
     for node in chosen:
         node.exec_properties.pop("range_config", None)  # a span as text, which only our own steps turn into a range
     _refuse_what_is_not_carried(config, graph, chosen)
-    beam.place(chosen, config.beam_pipeline_args, paths=(config.vertex.root, config.data.root))
+    place(chosen, config.beam_pipeline_args, paths=(config.vertex.root, config.data.root))
     _write(_job(config, chosen), file)
     ids = [node.id for node in chosen]
     return ids, [node.id for node in graph if node.id not in ids]
@@ -76,7 +76,7 @@ def _job(config: Config, chosen: list[BaseNode]) -> dict[str, Any]:
             pipeline_root=config.vertex.root,
             components=chosen,
             enable_cache=True,
-            beam_pipeline_args=list(beam.IN_PROCESS),
+            beam_pipeline_args=list(IN_PROCESS),
         )
         settings = KubeflowV2DagRunnerConfig(default_image=config.kubeflow.image, use_pipeline_spec_2_1=True)
         return KubeflowV2DagRunner(settings).run(pipeline, write_out=False)

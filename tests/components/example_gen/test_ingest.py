@@ -15,8 +15,8 @@ from components.example_gen.config import ROLES, RolesConfig, SharesConfig
 from components.example_gen.ingest import ImportExampleGen
 from components.example_gen.ranges import one_span
 from components.example_gen.shares import role_of
-from pipeline import beam
 from pipeline.runners import local
+from pipeline.runners.beam.flags import IN_PROCESS
 from tests.components.settings import DATA
 
 SHARES = SharesConfig(holdout=0.3, validation=0.1)
@@ -58,7 +58,7 @@ def ingest(tmp_path):
     def run(data, span: int | None = None) -> tuple[str, dict[str, list[str]], int]:
         node = ImportExampleGen(data, None if span is None else one_span(span))
         pipeline = Pipeline(
-            "p", str(tmp_path / "out"), components=[node], enable_cache=True, beam_pipeline_args=list(beam.IN_PROCESS)
+            "p", str(tmp_path / "out"), components=[node], enable_cache=True, beam_pipeline_args=list(IN_PROCESS)
         )
         results = []
         local.run(pipeline, database, f"run-{next(runs)}", lambda *_: None, results.append)

@@ -152,6 +152,13 @@ def test_a_value_of_another_node_is_looked_for_under_a_name_that_no_task_has():
     assert asked == "Counter_task" and asked not in spec.root.dag.tasks
 
 
+def test_every_place_of_the_root_that_a_node_is_given_is_known_to_the_lint():
+    config = load("tiny", ['privacy.statistics="noised"', "recipes.auto={max_drop=0.005}"])
+    given = build(config, places_of(Path("/the-root"), "tiny"), span=1).components
+    found = {name for node in given for name, value in node.exec_properties.items() if "/the-root" in str(value)}
+    assert found == set(lint._KEPT)
+
+
 def test_the_part_that_is_carried_is_closed():
     nodes, image = list(whole().components), str(Path(__file__).parents[4])
     ids = {"ImportExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator"}

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import grpc
 
-PROJECT = Path(__file__).parents[2]
-WORKERS = Path(__file__).parent / "beam_workers"
+PROJECT = Path(__file__).parents[4]
+WORKERS = Path(__file__).parent / "workers"
 _PATIENCE = 120  # seconds
 
 

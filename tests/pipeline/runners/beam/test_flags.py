@@ -11,10 +11,12 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 from components.common.errors import ConfigError
-from pipeline import beam, beam_args, cli
+from pipeline import cli
 from pipeline.config import from_dict, load
 from pipeline.graph import build
 from pipeline.places import places_of
+from pipeline.runners.beam.config import KINDS, check_text
+from pipeline.runners.beam.flags import IN_PROCESS, parser_of_beam, place
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import decode
 
@@ -23,7 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PAGE = Path(__file__).parents[2] / "docs" / "beam.md"
+PAGE = Path(__file__).parents[4] / "docs" / "beam.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
 PORTABLE = ["--runner=PortableRunner", "--job_endpoint=jobs:8099", "--environment_type=EXTERNAL"]
 PORTABLE.append("--environment_config=localhost:50000")
@@ -46,15 +48,15 @@ def flags_of(nodes: dict, node: str) -> list[str]:
 def test_the_kinds_are_those_of_the_graph_that_run_on_beam():
     nodes = graph('privacy.statistics="noised"', "recipes.auto={max_drop=0.005}")
     found = {type(node).__name__ for node in nodes.values() if isinstance(node.executor_spec, BeamExecutorSpec)}
-    assert found == set(beam_args.KINDS)
+    assert found == set(KINDS)
 
 
 def test_a_kind_has_its_own_flags_and_the_others_those_of_default():
     nodes = graph(setting("HoldoutScorer", PORTABLE), setting("default", ["--direct_num_workers=2"]))
-    assert flags_of(nodes, "HoldoutScorer") == [*beam.IN_PROCESS, *PORTABLE]
-    for kind in set(beam_args.KINDS) - {"HoldoutScorer"}:
-        assert flags_of(nodes, kind) == [*beam.IN_PROCESS, "--direct_num_workers=2"]
-    assert {tuple(flags_of(graph(), kind)) for kind in beam_args.KINDS} == {beam.IN_PROCESS}
+    assert flags_of(nodes, "HoldoutScorer") == [*IN_PROCESS, *PORTABLE]
+    for kind in set(KINDS) - {"HoldoutScorer"}:
+        assert flags_of(nodes, kind) == [*IN_PROCESS, "--direct_num_workers=2"]
+    assert {tuple(flags_of(graph(), kind)) for kind in KINDS} == {IN_PROCESS}
 
 
 def test_a_step_of_kubeflow_carries_them(tmp_path):
@@ -68,7 +70,7 @@ def test_a_step_of_kubeflow_carries_them(tmp_path):
     executor = executable_spec_pb2.BeamExecutableSpec()
     deployment.executor_specs["HoldoutScorer"].Unpack(executor)
     told = [each.value.string_value for each in executor.beam_pipeline_args_placeholders]
-    assert told == [*beam.IN_PROCESS, *PORTABLE]
+    assert told == [*IN_PROCESS, *PORTABLE]
     assert from_dict(json.loads(json.dumps(config.as_dict()))) == config
 
 
@@ -139,13 +141,13 @@ def test_every_flag_on_the_page_is_known_to_the_installed_beam():
     assert len(tables) >= 3
     runners = set()
     for table in tables:
-        beam_args.check_text({kind: tuple(flags) for kind, flags in table.items()})
+        check_text({kind: tuple(flags) for kind, flags in table.items()})
         for flags in table.values():
-            found, unknown = beam.parser_of_beam().parse_known_args(flags)
+            found, unknown = parser_of_beam().parse_known_args(flags)
             assert unknown == []
             runners.add(found.runner)
     assert runners == {None, "PortableRunner", "FlinkRunner", "DataflowRunner"}
-    known = {text for action in beam.parser_of_beam()._actions for text in action.option_strings}
+    known = {text for action in parser_of_beam()._actions for text in action.option_strings}
     others = {"--checkpointing_interval", "--service_port"}  # of Flink's job server, and of the pool
     assert set(re.findall(r"--[a-z]+_[a-z_]+", PAGE.read_text())) - known == others
 
@@ -155,4 +157,4 @@ def test_every_table_on_the_page_is_taken():
         if language == "toml":
             tables = {**load("tiny").as_dict(), **tomllib.loads(text)}
             nodes = [node for node in graph().values() if isinstance(node.executor_spec, BeamExecutorSpec)]
-            beam.place(nodes, from_dict(tables).beam_pipeline_args, paths=("gs://bucket/root",))
+            place(nodes, from_dict(tables).beam_pipeline_args, paths=("gs://bucket/root",))

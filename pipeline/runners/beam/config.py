@@ -1,4 +1,4 @@
-"""The `[beam_pipeline_args]` table: flags of nodes that run on Beam, by kind of node, as far as their text tells."""
+"""The `[beam_pipeline_args]` table: flags of Beam by kind of node, as far as the text alone tells whether they hold."""
 
 import re
 
@@ -8,6 +8,7 @@ from components.common.settings import require
 KINDS = ("ImportExampleGen", "StatisticsGen", "Evaluator", "HoldoutScorer")  # of the nodes that run on Beam
 DEFAULT = "default"
 TABLE = "beam_pipeline_args"
+
 _FLAG = re.compile(r"--([A-Za-z]\w*)(=[^\n]*)?")
 _SECRET = ("s3_secret_access_key", "s3_session_token", "azure_connection_string")
 

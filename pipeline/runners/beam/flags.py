@@ -1,4 +1,4 @@
-"""Where Beam nodes run: what Beam's own option parsers know of their flags, and the nodes that get them."""
+"""The flags of Beam that nodes get, checked by the installed Beam's own option parsers when the graph is built."""
 
 import argparse
 import difflib
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from components.common.errors import ConfigError
-from pipeline.beam_args import DEFAULT, KINDS, TABLE
+from pipeline.runners.beam.config import DEFAULT, KINDS, TABLE
 
 IN_PROCESS = (
     "--runner=FnApiRunner",
