@@ -13,13 +13,14 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.common.events import INPUTS, MADE, ROLLBACK, TAKEN
+from components.common.events import INPUTS, MADE, ROLLBACK
 from components.common.mlmd import connection, exists
 from pipeline.config import Config
 from pipeline.guards import locked, unwritable
 from pipeline.places import Places, places_of
 
 _LIVE, _DELETED = pb.Artifact.LIVE, pb.Artifact.DELETED
+_FINDINGS = ("DataCheck", "Drift")  # a few lines each
 _COPIES = ("Examples", "ExampleStatistics")  # of the images: what a version was made from need not be kept to serve it
 
 
@@ -78,9 +79,10 @@ class _Records:
         self.runs = self._newest_first()
 
     def kept(self, runs: int, versions: int, window: int) -> set[int]:
-        """The artifacts that stay: of the newest runs, behind the versions that may still serve, and of the spans that
-        the next run is trained on."""
-        return self._of_runs(runs) | self._behind_versions(versions) | self._of_window(window)
+        """The artifacts that stay: of the newest runs, behind the versions that may still serve, of the spans that the
+        next run is trained on, and findings that later runs ask for."""
+        findings = {id for id in self.artifacts if self._kind(id) in _FINDINGS}
+        return self._of_runs(runs) | self._behind_versions(versions) | self._of_window(window) | findings
 
     def begun(self, runs: int) -> float:
         """When the oldest of the newest runs began, in seconds since the epoch."""
@@ -139,14 +141,7 @@ class _Records:
                 span = artifact.custom_properties["span"].int_value if "span" in artifact.custom_properties else 0
                 newest[span] = max(newest.get(span, 0), artifact.id)
         spans = sorted(newest, reverse=True)
-        examples = {newest[span] for span in (spans[: window - 1] if window else spans)}
-        return examples | self._checks_of(examples)
-
-    def _checks_of(self, examples: set[int]) -> set[int]:
-        """The checks that let examples through: without them no later run takes them."""
-        users = {e.execution_id for e in self._events if e.artifact_id in examples and e.type in TAKEN}
-        made = {e.artifact_id for e in self._events if e.execution_id in users and e.type in MADE}
-        return {id for id in made if self._kind(id) == "DataCheck"}
+        return {newest[span] for span in (spans[: window - 1] if window else spans)}
 
     def _kind(self, artifact: int) -> str:
         return self._kinds[self.artifacts[artifact].type_id] if artifact in self.artifacts else ""

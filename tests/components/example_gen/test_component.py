@@ -8,8 +8,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from components.common.artifacts import DataCheck
-from components.common.errors import DataError
+from components.common.artifacts import DataCheck, Drift
+from components.common.errors import DataError, DriftError
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
 from components.example_gen.component import DataChecker, _raise_on_anomalies
@@ -73,7 +73,7 @@ def test_an_anomaly_of_the_whole_split_stops_too(tmp_path):
 def check(artifact, execute, public, encode, example, write_split):
     """Runs DataChecker on four splits of three good records, one more in `extra` splits, beside `earlier` Examples."""
 
-    def run(data: DataConfig = DATA, without: str = "", earlier=(), **extra: bytes):
+    def run(data: DataConfig = DATA, without: str = "", earlier=(), drift=None, **extra: bytes):
         inputs = {
             "examples": artifact(standard_artifacts.Examples, "examples"),
             "schema": artifact(standard_artifacts.Schema, "schema"),
@@ -84,7 +84,7 @@ def check(artifact, execute, public, encode, example, write_split):
         for role in ROLES:
             records = [] if role == without else good
             write_split(inputs["examples"].uri, role, records + ([extra[role]] if role in extra else []))
-        inputs |= {"earlier": list(earlier)} if earlier else {}
+        inputs |= ({"earlier": list(earlier)} if earlier else {}) | ({"drift": drift} if drift else {})
         made = artifact(DataCheck, "check")
         execute(DataChecker, inputs, {"check": made}, config=to_json(data), records_per_person=1)
         return json.loads(Path(made.uri, "check.json").read_text())
@@ -112,6 +112,16 @@ def test_a_private_record_that_is_no_example_is_one_line_that_does_not_quote_it(
     with pytest.raises(DataError, match="^split `train` must hold tf.train.Examples") as caught:
         check(train=b"secret-bytes")
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_drift_that_was_to_stop_the_run_does(check, artifact):
+    drift = artifact(Drift, "drift")
+    found = {"stopped": False, "reasons": ["classes is far"], "compared_with": [1, 2]}
+    Path(drift.uri, "drift.json").write_text(json.dumps(found))
+    assert check(drift=drift)["examples"]["holdout"] == 3
+    Path(drift.uri, "drift.json").write_text(json.dumps({**found, "stopped": True}))
+    with pytest.raises(DriftError, match="Against 2 earlier spans: classes is far. Nothing private was read$"):
+        check(drift=drift)
 
 
 def test_a_share_that_found_nobody_is_refused_before_anything_trains(check):
