@@ -36,8 +36,10 @@ class Entry:
 
 
 def parameters() -> list:
-    """The names of all models, for `pytest.mark.parametrize`: those that are not small carry the marker `zoo`."""
-    return [pytest.param(name, marks=() if entry.small else pytest.mark.zoo) for name, entry in ZOO.items()]
+    """The names of all models, for `pytest.mark.parametrize`: those that are not small carry the marker `zoo`, and have
+    the time that every case takes on the largest, on one core that is not idle."""
+    large = (pytest.mark.zoo, pytest.mark.timeout(3600))
+    return [pytest.param(name, marks=() if entry.small else large) for name, entry in ZOO.items()]
 
 
 def groups() -> list:
