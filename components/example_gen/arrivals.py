@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,8 @@ class Arrival:
     fingerprint: str
 
 
-def arrivals(data: DataConfig) -> list[Arrival]:
-    """All spans under `data.root`, in order, whatever their state.
+def arrivals(data: DataConfig, but: Collection[int] = ()) -> list[Arrival]:
+    """All spans under `data.root` but some, in order, whatever their state.
 
     Only the frames of files are read, never a record: what a record holds is checked by the run that is trained on it.
     Files may come and go meanwhile.
@@ -51,7 +51,7 @@ def arrivals(data: DataConfig) -> list[Arrival]:
     root, patterns = existing(data.root), data.roles.patterns()
     spanned = {folder_of(pattern) or pattern for pattern in patterns.values()}
     spans = {span for pattern in spanned for span in spans_in(root, pattern)}
-    return [_arrival(data, root, patterns, span) for span in sorted(spans)]
+    return [_arrival(data, root, patterns, span) for span in sorted(spans - set(but))]
 
 
 def _arrival(data: DataConfig, root: Path, patterns: Mapping[str, str], span: int) -> Arrival:

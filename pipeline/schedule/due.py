@@ -21,15 +21,15 @@ class Due:
     damaged: tuple[Arrival, ...]
 
 
-def due(arrived: Iterable[Arrival], done: set[int], refused: Mapping[str, str], damaged: str) -> Due:
+def due(arrived: Iterable[Arrival], refused: Mapping[str, str], damaged: str) -> Due:
     """Sorts what has arrived.
 
     Args:
-        arrived: all spans, in any order. done: spans that a run has decided on.
+        arrived: the spans that no run has decided on, in any order.
         refused: what was wrong with spans that a run could not be trained on, by their files' fingerprint.
         damaged: `wait`, or `stop`: then nothing that came after a damaged span is due.
     """
-    new = sorted((_known(a, refused) for a in arrived if a.span not in done), key=lambda a: a.span)
+    new = sorted((_known(a, refused) for a in arrived), key=lambda a: a.span)
     bad = tuple(a for a in new if a.state == BAD)
     first_bad = bad[0].span if bad and damaged == "stop" else None
     spans = (a for a in new if a.state == READY and (first_bad is None or a.span < first_bad))

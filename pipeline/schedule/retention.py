@@ -20,7 +20,8 @@ from pipeline.guards import locked, unwritable
 from pipeline.places import Places, places_of
 
 _LIVE, _DELETED = pb.Artifact.LIVE, pb.Artifact.DELETED
-_FINDINGS = ("DataCheck", "Drift")  # a few lines each
+_FINDINGS = ("DataCheck", "Drift", "PrivacyStatement")  # a few lines each, which later runs and the audit ask for
+_EARLIER = ("base", "baseline_model", "serving", "best", "earlier")  # inputs that are of runs before
 _COPIES = ("Examples", "ExampleStatistics")  # of the images: what a version was made from need not be kept to serve it
 
 
@@ -125,12 +126,14 @@ class _Records:
         return {id for id in self._ancestors(newest) if self._kind(id) not in _COPIES}
 
     def _ancestors(self, artifacts: Iterable[int]) -> set[int]:
+        """What these were made from in their own runs."""
         seen: set[int] = set()
         open_ = set(artifacts)
         while open_:
             seen |= open_
             makers = {e.execution_id for e in self._events if e.artifact_id in open_ and e.type in MADE}
-            open_ = {e.artifact_id for e in self._events if e.execution_id in makers and e.type in INPUTS} - seen
+            taken = [e for e in self._events if e.execution_id in makers and e.type in INPUTS]
+            open_ = {e.artifact_id for e in taken if e.path.steps[0].key not in _EARLIER} - seen
         return seen
 
     def _of_window(self, window: int) -> set[int]:

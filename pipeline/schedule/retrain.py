@@ -73,7 +73,7 @@ def retrain(config: Config, root: Path, watcher: Watcher, pause: Callable[[float
 def standing(config: Config, root: Path, state: State) -> Due:
     """What is due, waits or is damaged."""
     done = decided(records(root), config.name)
-    return due(arrivals(config.data), done, state.damaged, config.schedule.damaged)
+    return due(arrivals(config.data, done), state.damaged, config.schedule.damaged)
 
 
 def _spans(config: Config, root: Path, memory: Memory, firing: Firing) -> Iterator[Arrival]:
