@@ -181,10 +181,12 @@ def load_statement(folder: str) -> Statement:
     """Reads what `Statement.save` wrote.
 
     Raises:
-        GateError: there is none, it cannot be read, or its ε is below what the run alone spent: ε is then unbounded.
+        GateError: there is none, it cannot be read, it names no span, or its ε is below what the run alone spent: ε is
+            then unbounded.
     """
     try:
         made = from_mapping(Statement, json.loads(Path(folder, "statement.json").read_text()), "")
+        require(bool(made.spans), "spans", "name at least one", made.spans)
         require(made.epsilon >= made.run_epsilon * (1 - 1e-9), "epsilon", "be at least run_epsilon", made.epsilon)
     except (OSError, ValueError, ConfigError) as error:
         raise GateError(f"a model must come with a privacy statement. Received: {folder}: {error}") from None

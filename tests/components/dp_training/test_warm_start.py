@@ -144,6 +144,7 @@ def test_a_model_whose_charge_the_ledger_does_not_have_is_refused(model, ledger,
     [
         {"spans": ("d/span-3",)},
         {"base": None, "spans": ("d/span-1", "d/span-2", "d/span-3")},
+        {"spans": ("d/span-1", "d/span-2", "d/span-3")},
         {"base": Base(spans=("d/span-0",), charges=(1,))},
         {"mechanism": dataclasses.replace(RUN, steps=29)},
         {"charge": 1},

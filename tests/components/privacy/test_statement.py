@@ -101,6 +101,7 @@ GOOD = json.loads(json.dumps(dataclasses.asdict(MADE)))
         json.dumps({k: v for k, v in GOOD.items() if k != "mechanism"}),
         json.dumps({k: v for k, v in GOOD.items() if k != "spans"}),
         json.dumps({**GOOD, "spans": "fashion/span-4"}),
+        json.dumps({**GOOD, "spans": []}),
         json.dumps({**GOOD, "base": {"spans": ["f/span-1"]}}),
         json.dumps({**GOOD, "colour": 1}),
         json.dumps({**GOOD, "mechanism": {}}),
