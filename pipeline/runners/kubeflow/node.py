@@ -64,12 +64,14 @@ def _run(step: argparse.Namespace) -> str:
     checked(step)
     from components.common import progress
     from components.common.mlmd import connection
-    from pipeline.runners.kubeflow.shared import SharedRun
+    from pipeline.runners.kubeflow.imports import only_for
     from pipeline.runners.kubeflow.slices import decode
-    from pipeline.runners.nodes import bind
-    from pipeline.spans import SPAN, as_range
 
     part = decode(step.slice)
+    with only_for(part):
+        from pipeline.runners.kubeflow.shared import SharedRun
+        from pipeline.runners.nodes import bind
+        from pipeline.spans import SPAN, as_range
     given = dict(text.split("=", 1) for text in step.parameter)
     if SPAN in given:
         given[SPAN] = as_range(given[SPAN])

@@ -18,7 +18,7 @@ import components
 import pipeline
 from components.common.errors import ConfigError
 
-_SOURCES = (".py", ".j2", ".toml")
+_SOURCES = (".py", ".j2", ".css", ".toml")
 _LARGEST = 100_000  # of Linux's 131,072 bytes for one argument
 
 

@@ -1,0 +1,69 @@
+"""What a step imports: TFX's launcher, and of all else what its node needs.
+
+TFX's launcher reaches `tfx.components`, which imports every component there is (Evaluator, Trainer, Tuner, and
+BigQuery's and Kubernetes' clients behind them), and Beam. Together they take longer than TensorFlow does.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
+
+_ALL_COMPONENTS, _BEAM, _OURS = "tfx.components", "apache_beam", "components."
+_DECORATORS = "components.common.tfx_nodes"  # what our functions import of TFX
+
+
+@contextmanager
+def only_for(part: pipeline_pb2.Pipeline) -> Iterator[None]:
+    """Keeps imports out, while the context is open, that the one node of a slice has no use for.
+
+    `tfx.components` runs once somebody asks it for a component. Beam is not there for a function of ours, or a
+    resolver: TFX's modules take that for a machine without Beam, on which they run all that is not Beam. Once the
+    context is closed, Beam can be imported.
+    """
+    _postpone(_ALL_COMPONENTS)
+    blocked = _BEAM not in sys.modules and not _needs_beam(part)
+    if blocked:
+        sys.modules[_BEAM] = None
+    try:
+        if blocked:
+            importlib.import_module(_DECORATORS)
+        yield
+    finally:
+        if blocked:
+            del sys.modules[_BEAM]
+
+
+def _needs_beam(part: pipeline_pb2.Pipeline) -> bool:
+    """Whether the node may import Beam: it is none of our functions and no resolver."""
+    deployment = pipeline_pb2.IntermediateDeploymentConfig()
+    part.deployment_config.Unpack(deployment)
+    for spec in deployment.executor_specs.values():
+        function = executable_spec_pb2.PythonClassExecutableSpec()
+        if not spec.Unpack(function) or not function.class_path.startswith(_OURS):
+            return True
+    return bool(deployment.custom_driver_specs)
+
+
+def _postpone(package: str) -> None:
+    """Makes a package known whose `__init__` runs when an attribute of it is asked for that is no submodule's."""
+    if package in sys.modules:
+        return
+    spec = importlib.util.find_spec(package)
+    module = importlib.util.module_from_spec(spec)
+
+    def run(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(f"module {package!r} has no attribute {attribute!r}")
+        del module.__getattr__
+        spec.loader.exec_module(module)
+        return getattr(module, attribute)
+
+    module.__getattr__ = run
+    sys.modules[package] = module
+    parent, _, name = package.rpartition(".")
+    setattr(importlib.import_module(parent), name, module)

@@ -1,0 +1,65 @@
+"""What a step's process has imported when its node begins, asked of the process itself."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.config import load
+from pipeline.graph import build
+from pipeline.places import places_of
+from pipeline.runners.kubeflow.slices import encode, sliced
+from pipeline.runners.nodes import compiled
+
+_HEAVY = (
+    "apache_beam",
+    "tensorflow_model_analysis",
+    "kubernetes",
+    "google.cloud.bigquery",
+    "keras_tuner",
+    "tensorflow",
+)
+_PROGRAM = """
+import json, os, sys
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+from pipeline.runners.kubeflow.imports import only_for
+from pipeline.runners.kubeflow.slices import decode
+part = decode(sys.argv[1])
+with only_for(part):
+    from pipeline.runners.kubeflow.shared import StampingLauncher
+    from pipeline.runners.nodes import launch
+from tfx.utils import import_utils
+for path in sys.argv[3:]:
+    import_utils.import_class_by_path(path)
+before = [name for name in {heavy} if name in sys.modules]
+import apache_beam
+import tfx.components
+print(json.dumps([before, apache_beam.__name__, tfx.components.Evaluator.__name__, hasattr(tfx.components, "no_such")]))
+"""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A slice a node of the tiny preset."""
+    ir = compiled(build(load("tiny"), places_of(tmp_path_factory.mktemp("root"), "tiny"), None))
+    return {w.pipeline_node.node_info.id: encode(sliced(ir, w.pipeline_node.node_info.id)) for w in ir.nodes}
+
+
+@pytest.mark.parametrize(
+    ("node", "executor", "needs"),
+    [
+        ("Selector", ["components.selection.component.Selector_Executor"], ["tensorflow"]),
+        ("DPTrainer", ["components.dp_training.component.DPTrainer_Executor"], ["tensorflow"]),
+        ("Baseline", [], ["tensorflow"]),
+        ("HoldoutScorer", [], ["apache_beam", "tensorflow"]),
+    ],
+)
+def test_a_step_imports_what_its_node_needs_and_all_else_can_still_be_imported(parts, node, executor, needs):
+    program = _PROGRAM.replace("{heavy}", repr(list(_HEAVY)))
+    told = subprocess.run(
+        [sys.executable, "-c", program, parts[node], "--", *executor], capture_output=True, text=True, timeout=300
+    )
+    assert told.returncode == 0, told.stderr
+    before, beam, evaluator, other = json.loads(told.stdout.splitlines()[-1])
+    assert before == needs and (beam, evaluator, other) == ("apache_beam", "Evaluator", False)
