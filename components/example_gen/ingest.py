@@ -42,7 +42,7 @@ class SpanDriver(FileBasedDriver):
         patterns = {split.name: split.pattern for split in _input_of(exec_properties).splits}
         if has_span(patterns["train"]):
             root = existing(exec_properties[keys.INPUT_BASE_KEY])
-            marker = _settings_of(exec_properties).get("marker", "")
+            marker = settings_of(exec_properties).get("marker", "")
             given = exec_properties.get(keys.RANGE_CONFIG_KEY)
             if given:
                 range_ = range_config_pb2.RangeConfig()
@@ -61,7 +61,7 @@ class SharesExecutor(Executor):
         self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
     ) -> dict[str, beam.PCollection]:
         """The records by role; the files of `train` are read once."""
-        shares = from_mapping(SharesConfig, _settings_of(exec_properties)["shares"], "data.shares")
+        shares = from_mapping(SharesConfig, settings_of(exec_properties)["shares"], "data.shares")
         given, taken = _input_of(exec_properties), shares.taken()
         own = example_gen_pb2.Input(splits=[split for split in given.splits if split.name not in taken])
         read = {**exec_properties, keys.INPUT_CONFIG_KEY: proto_utils.proto_to_json(own)}
@@ -138,7 +138,8 @@ def _packed(settings: dict[str, Any]) -> example_gen_pb2.CustomConfig | None:
     return example_gen_pb2.CustomConfig(custom_config=packed)
 
 
-def _settings_of(exec_properties: dict[str, Any]) -> dict[str, Any]:
+def settings_of(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    """What a node of ImportExampleGen carries beside TFX's own properties: `marker` and `shares`, as far as set."""
     given = exec_properties.get(keys.CUSTOM_CONFIG_KEY)
     if not given:
         return {}

@@ -21,6 +21,8 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel, OutputChannel
 from tfx.utils import import_utils
 
+from components.example_gen.ingest import ImportExampleGen, settings_of
+
 _CARRIED = (LatestArtifactStrategy, LatestBlessedModelStrategy)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _ELSEWHERE = "leave it to `lockgate run` or Kubeflow"
@@ -96,6 +98,7 @@ def _of_itself(node: BaseNode, image_folder: str) -> Told:
     yield from _types(node)
     yield from _parameters(node, image_folder)
     yield from _executor(node)
+    yield from _driver(node)
 
 
 def _strategy(node: BaseNode) -> Told:
@@ -162,8 +165,14 @@ def _is_post_processing(node: BaseNode) -> bool:
 
 def _executor(node: BaseNode) -> Told:
     executor = getattr(node.executor_spec, "executor_class", None)
-    if executor is not None and executor.__module__.startswith("components."):
+    ours = executor is not None and executor.__module__.startswith("components.")
+    if ours and not isinstance(node, ImportExampleGen):
         yield "opens artifacts as files, where Vertex gives gs:// addresses", _ELSEWHERE
+
+
+def _driver(node: BaseNode) -> Told:
+    if isinstance(node, ImportExampleGen) and settings_of(node.exec_properties).get("marker"):
+        yield "waits for `data.marker`, where Vertex has TFX's driver, which takes any span", "clear it for whole spans"
 
 
 def _producers(node: BaseNode) -> set[str]:

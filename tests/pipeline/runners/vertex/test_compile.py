@@ -60,6 +60,14 @@ def test_paths_are_as_in_the_image_and_nothing_is_left_to_a_run(compiled):
     assert all("runtimeValue" in about for about in given.values())
 
 
+def test_roles_that_are_taken_out_of_train_are_carried(compiled):
+    job = compiled("data.shares.validation=0.1", "data.roles.validation=")
+    arguments = container(job, "ImportExampleGen")["args"]
+    assert arguments[1] == "components.example_gen.ingest.SharesExecutor"
+    given = job["pipelineSpec"]["root"]["dag"]["tasks"]["ImportExampleGen"]["inputs"]["parameters"]
+    assert "validation" in given["custom_config"]["runtimeValue"]["constant"]
+
+
 def test_a_node_carries_its_flags_of_beam_and_workers_elsewhere_may_be_dataflows(compiled):
     flags = [*DATAFLOW, "--sdk_container_image=a/b:1"]
     job = compiled(f"beam_pipeline_args.StatisticsGen={json.dumps(flags)}", 'data.root="gs://bucket/images"')
@@ -116,6 +124,7 @@ def test_a_stage_needs_the_ledger_only_if_it_trains_on_private_images():
         ([NODES, 'data.root="/mnt/images"'], "`input_base` is /mnt/images, which no step on Vertex sees. Remedy: put"),
         ([NODES, 'data.schema="/mnt/schema"'], "`schema_file` is /mnt/schema, which no step on Vertex sees"),
         ([NODES, f"beam_pipeline_args.StatisticsGen={json.dumps(DATAFLOW)}"], "must hold --sdk_container_image=…"),
+        ([NODES, 'data.marker="_DONE"'], "waits for `data.marker`, where Vertex has TFX's driver"),
         ([NODES, 'vertex.root=""'], "`vertex.root` must be gs://bucket/folder, where artifacts go"),
         ([NODES, 'vertex.root="/mnt"'], "`vertex.root` must be gs://bucket/folder"),
     ],

@@ -100,6 +100,12 @@ def whole():
     return build(load("default"), places_of(Path("/r"), "default"), span=1)
 
 
+def everything():
+    settings = ("data.window=2", "drift.action=stop", "trainer.warm_start=true", "privacy.statistics=noised")
+    more = ("recipes.auto={max_drop=0.005}", "data.shares.validation=0.1", "data.roles.validation=")
+    return build(load("tiny", [*settings, *more]), places_of(Path("/r"), "tiny"), span=None)
+
+
 def refused_by_tfx(pipeline: Pipeline) -> set[str]:
     """Nodes on which TFX's compiler raises."""
     found = set()
@@ -127,7 +133,7 @@ def refused_by_us(pipeline: Pipeline) -> set[str]:
     return {node.id for node in importable if any(list(check(node)) for check in checks)}
 
 
-@pytest.mark.parametrize(("graph", "count"), [(few, 6), (whole, 20)])
+@pytest.mark.parametrize(("graph", "count"), [(few, 6), (whole, 20), (everything, 25)])
 def test_the_lint_names_what_tfxs_compiler_refuses_and_nothing_else(graph, count):
     pipeline = graph()
     ours = refused_by_us(pipeline)
