@@ -52,7 +52,7 @@ def parts(tmp_path_factory):
         ("Selector", ["components.selection.component.Selector_Executor"], ["tensorflow"]),
         ("DPTrainer", ["components.dp_training.component.DPTrainer_Executor"], ["tensorflow"]),
         ("Baseline", [], ["tensorflow"]),
-        ("HoldoutScorer", [], ["apache_beam", "tensorflow"]),
+        ("HoldoutScorer", [], ["apache_beam", "google.cloud.bigquery", "tensorflow"]),  # Beam's own
     ],
 )
 def test_a_step_imports_what_its_node_needs_and_all_else_can_still_be_imported(parts, node, executor, needs):
