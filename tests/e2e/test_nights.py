@@ -65,8 +65,8 @@ def nothing_is_left_behind(root: Path) -> None:
 
 
 def test_a_run_that_is_killed_anywhere_recovers_by_itself(kept):
-    """At every boundary of nodes, then at fifty random moments: each time the same command goes on, and in the end every
-    span was entered once, under one charge."""
+    """At every boundary of nodes, then at fifty random moments: each time the same command goes on, and in the end
+    every span was entered once, under one charge."""
     data, root, told, images = kept / "data", kept / "root", Progress(kept), Images(400)
     config = write_config(kept, data, trainer={"population": 300, "warm_start": True, "steps": STEPS})
     if not told.facts:
