@@ -106,7 +106,7 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     compression = [node for nodes in recipes.values() for node in nodes]
     return Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(places.artifacts),
+        pipeline_root=places.artifacts,
         components=[*nodes, *compression, *measuring, *judges, *shipping],
         enable_cache=True,
         beam_pipeline_args=BEAM_ARGS,

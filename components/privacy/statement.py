@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.errors import ConfigError, GateError
+from components.common.remote import read
 from components.common.settings import from_mapping, require
 from components.common.words import number
 from components.privacy.accounting import Mechanism
@@ -133,13 +134,13 @@ class Statement:
 
 
 def load_statement(folder: str) -> Statement:
-    """Reads what `Statement.save` wrote.
+    """Reads what `Statement.save` wrote, wherever the artifact lies.
 
     Raises:
         GateError: there is none, it cannot be read, or its ε is below what the run alone spent: ε is then unbounded.
     """
     try:
-        made = from_mapping(Statement, json.loads(Path(folder, "statement.json").read_text()), "")
+        made = from_mapping(Statement, json.loads(read(folder, "statement.json")), "")
         require(made.epsilon >= made.run_epsilon * (1 - 1e-9), "epsilon", "be at least run_epsilon", made.epsilon)
     except (OSError, ValueError, ConfigError) as error:
         raise GateError(f"a model must come with a privacy statement. Received: {folder}: {error}") from None

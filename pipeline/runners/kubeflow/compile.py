@@ -15,10 +15,11 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.common.errors import ConfigError
 from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
+from components.common.remote import is_remote
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
-from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
+from pipeline.runners.kubeflow.config import KubeflowConfig, S3Config, StepConfig
 from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced
 from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 
@@ -169,6 +170,8 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
         kubernetes.use_secret_as_env(task, cluster.metadata_secret, keys)
     if cluster.ledger_secret:
         kubernetes.use_secret_as_env(task, cluster.ledger_secret, {"password": LEDGER_PASSWORD})
+    if is_remote(cluster.artifacts):
+        _tell_s3(task, cluster.s3)
     for set_, value in (
         (task.set_cpu_request, own.cpu_request),
         (task.set_cpu_limit, own.cpu_limit),
@@ -182,6 +185,18 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
         task.set_accelerator_limit(own.gpu)
     for label, value in own.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
+
+
+def _tell_s3(task: PipelineTask, server: S3Config) -> None:
+    """Tells a step where artifacts are, and who it is there."""
+    from components.common import s3
+
+    for name, value in ((s3.ENDPOINT, server.endpoint), (s3.REGION, server.region), (s3.ADDRESSING, server.addressing)):
+        if value:
+            task.set_env_variable(name, value)
+    if server.secret:
+        keys = {"accesskey": s3.ACCESS_KEY, "secretkey": s3.SECRET_KEY}
+        kubernetes.use_secret_as_env(task, server.secret, keys)
 
 
 def _in_image(config: Config) -> Config:
