@@ -24,8 +24,8 @@ def _answered(method: str, path: str) -> None:
 
 @dataclass(kw_only=True)
 class S3Server:
-    """A server with one bucket and one user, once it is furnished. before: called with the method and the path of each request, before it is
-    answered; requests: of all."""
+    """A server with one bucket and one user, once it is furnished. before: called with the method and the path of each
+    request, before it is answered; requests: all that came."""
 
     url: str
     access_key: str = ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from components.common.settings import require
 
 _CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
-_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[\w!.*'()-]+)*")
+_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[\w-][\w!.*'()-]*)*")
 DEFAULT = "default"
 
 
@@ -91,8 +91,8 @@ class KubeflowConfig:
         for name in ("source", "root"):
             value = getattr(self, name)
             require(value.startswith("/") and value != "/", name, "be an absolute path in the container", value)
-        must = "be empty or s3://bucket/prefix"
-        require(not self.artifacts or bool(_S3.fullmatch(self.artifacts)), "artifacts", must, self.artifacts)
+        must, told = "be empty or s3://bucket/prefix", "…@…" if "@" in self.artifacts else self.artifacts
+        require(not self.artifacts or bool(_S3.fullmatch(self.artifacts)), "artifacts", must, told)
         known = ("mysql://", "grpc://")
         require(
             self.metadata.startswith(known),

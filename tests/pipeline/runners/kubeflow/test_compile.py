@@ -111,6 +111,29 @@ def test_secrets_are_named_and_their_values_come_from_kubernetes(compiled, tasks
         variables = {pair["envVar"] for pairs in known.values() for pair in pairs}
         assert variables == {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD", "LOCKGATE_LEDGER_PASSWORD"}
         assert [v["mountPath"] for v in on["pvcMount"]] == ["/mnt/lockgate"]
+        assert "env" not in executor(compiled, name)[0]  # of a bucket that is not used
+
+
+def test_where_the_bucket_is_reaches_every_step_and_who_may_use_it_comes_from_kubernetes(tmp_path):
+    server = '{endpoint = "http://minio:9000", region = "north", addressing = "path", secret = "s3-secret"}'
+    settings = ["kubeflow.artifacts=s3://bucket/prefix", f"kubeflow.s3={server}"]
+    compile_config(load("tiny", settings), tmp_path / "tiny.yaml")
+    spec, platform = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
+    steps = {k: v["container"] for k, v in spec["deploymentSpec"]["executors"].items() if k != "exec-pushed"}
+    for name, container in steps.items():
+        assert {v["name"]: v["value"] for v in container["env"]} == {
+            "AWS_ENDPOINT_URL_S3": "http://minio:9000",
+            "AWS_DEFAULT_REGION": "north",
+            "LOCKGATE_S3_ADDRESSING": "path",
+        }
+        on = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][name]
+        (secret,) = (each for each in on["secretAsEnv"] if each["secretName"] == "s3-secret")
+        keys = {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]}
+        assert keys == {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+        assert [v["mountPath"] for v in on["pvcMount"]] == ["/mnt/lockgate"]
+    assert len(steps) == 28
+    part = decode(after(steps["exec-dptrainer"], "--slice"))
+    assert part.runtime_spec.pipeline_root.field_value.string_value == "s3://bucket/prefix"
 
 
 def test_paths_are_as_in_the_image_and_the_span_is_a_parameter(compiled, config):
