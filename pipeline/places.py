@@ -9,7 +9,7 @@ from pipeline.config import Config
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a pipeline keeps things: artifacts (a folder, or in a cluster `s3://bucket/prefix`), MLMD (see
+    """Where a pipeline keeps things: artifacts (a folder, or in a cluster `s3://…` or `gs://…`), MLMD (see
     `mlmd.connection`), the ledger, the journals of private training, the count of what `holdout` decided, and the
     serving folder."""
 

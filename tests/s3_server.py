@@ -1,6 +1,7 @@
 """An S3 server on this machine, moto's, which answers over HTTP and looks at who asks."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,7 +111,11 @@ def s3_server() -> Iterator[S3Server]:
     def answer(environ, start_response):
         asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         server.requests.append(asked)
-        server.before(*asked)
+        try:
+            server.before(*asked)
+        except ConnectionError:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)  # else the client waits for an answer
+            raise
         return moto(environ, start_response)
 
     listening = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=MotoRequestHandler)

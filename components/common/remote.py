@@ -1,4 +1,4 @@
-"""Artifacts in object storage: a folder is whole or not there.
+"""Artifacts in object storage, S3's or Google's: a folder is whole or not there.
 
 A folder's objects come first and its manifest last, and whoever reads goes by the manifest alone. What an upload that
 was killed has left is therefore nothing, and an object that was lost or changed is noticed.
@@ -13,7 +13,7 @@ from typing import Any
 
 from components.common.errors import ServiceError
 
-SCHEME = "s3://"
+SCHEMES = ("s3://", "gs://")
 MANIFEST = ".manifest.json"
 _PROBE = ".writable"
 _WHOLE = "an artifact that MLMD knows of must lie in the bucket as it was written"
@@ -22,7 +22,7 @@ _AT_ONCE, _PIECE = 8, 1 << 20
 
 def is_remote(uri: str) -> bool:
     """Whether it lies in object storage; else it is a path."""
-    return uri.startswith(SCHEME)
+    return uri.startswith(SCHEMES)
 
 
 def upload(local: Path, uri: str) -> None:
@@ -123,11 +123,14 @@ def probe(root: str) -> None:
 
 
 def _opened(uri: str) -> tuple[Any, str]:
-    """The bucket, and the key in it."""
-    from components.common.s3 import Bucket  # boto3, which only those import who need it
-
-    name, _, key = uri.removeprefix(SCHEME).partition("/")
-    return Bucket(name), key.rstrip("/")
+    """The bucket, and the key in it. What talks to its server is imported by those alone who need it."""
+    scheme, _, place = uri.partition("://")
+    name, _, key = place.partition("/")
+    if scheme == "s3":
+        from components.common import s3 as server
+    else:
+        from components.common import gcs as server
+    return server.Bucket(name), key.rstrip("/")
 
 
 def _manifest(uri: str) -> dict[str, Any] | None:

@@ -15,7 +15,6 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.common.errors import ConfigError
 from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
-from components.common.remote import is_remote
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
@@ -170,7 +169,7 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
         kubernetes.use_secret_as_env(task, cluster.metadata_secret, keys)
     if cluster.ledger_secret:
         kubernetes.use_secret_as_env(task, cluster.ledger_secret, {"password": LEDGER_PASSWORD})
-    if is_remote(cluster.artifacts):
+    if cluster.artifacts.startswith("s3://"):
         _tell_s3(task, cluster.s3)
     for set_, value in (
         (task.set_cpu_request, own.cpu_request),

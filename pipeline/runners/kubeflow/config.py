@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from components.common.settings import require
 
 _CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
-_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[\w-][\w!.*'()-]*)*")
+_BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[\w-][\w!.*'()-]*)*")
 DEFAULT = "default"
 
 
@@ -66,10 +66,10 @@ class KubeflowConfig:
 
     image: of every step. source: folder of the project in it. claim: persistent volume claim that all steps share;
     root: where it is mounted, and what `--root` is elsewhere. artifacts: empty: in a folder of `root`; or
-    `s3://bucket/prefix`, with s3 for its server: only what must be locked is then on the volume. metadata: MLMD's
-    server, `mysql://host:port/database` or `grpc://host:port`. metadata_secret: Kubernetes secret with MySQL's
-    `username` and `password`. ledger: URL of the ledger's database without a password; empty: a file under `root`.
-    ledger_secret: secret with its `password`.
+    `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`: only what must be locked is then on the
+    volume. metadata: MLMD's server, `mysql://host:port/database` or `grpc://host:port`. metadata_secret: Kubernetes
+    secret with MySQL's `username` and `password`. ledger: URL of the ledger's database without a password; empty: a
+    file under `root`. ledger_secret: secret with its `password`.
     steps: by kind of node (`DPTrainer`, `Quantizer`, `Report`, …) what it may use; those that are not named take
     `default`.
     """
@@ -91,8 +91,9 @@ class KubeflowConfig:
         for name in ("source", "root"):
             value = getattr(self, name)
             require(value.startswith("/") and value != "/", name, "be an absolute path in the container", value)
-        must, told = "be empty or s3://bucket/prefix", "…@…" if "@" in self.artifacts else self.artifacts
-        require(not self.artifacts or bool(_S3.fullmatch(self.artifacts)), "artifacts", must, told)
+        held = not self.artifacts or bool(_BUCKET.fullmatch(self.artifacts))
+        told = "…@…" if "@" in self.artifacts else self.artifacts
+        require(held, "artifacts", "be empty, s3://bucket/prefix or gs://bucket/prefix", told)
         known = ("mysql://", "grpc://")
         require(
             self.metadata.startswith(known),

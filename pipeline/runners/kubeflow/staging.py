@@ -21,14 +21,15 @@ from tfx.types.artifact import Artifact
 from components.common import remote
 from pipeline.runners.kubeflow.shared import StampingLauncher
 
-_FIRST = 0  # of TFX's priorities; TensorFlow's, which names s3:// and has none, is 10
+_FIRST = 0  # of TFX's priorities; that of TensorFlow's own, which opens one object at a time, is 10
 
 
 def make_ready(root: str, node: pipeline_pb2.PipelineNode, leftovers: list[int]) -> None:
     """Makes sure that the root can be written, and removes what earlier tries of a node left there.
 
     Args:
-        root: `s3://bucket/prefix`. node: of the pipeline. leftovers: its executions that did not end well.
+        root: `s3://bucket/prefix` or `gs://bucket/prefix`. node: of the pipeline. leftovers: its executions that did
+            not end well.
 
     Raises:
         ServiceError: the bucket is away or refuses.
@@ -67,12 +68,14 @@ class StagingLauncher(StampingLauncher):
         for artifacts in moved.values():
             for artifact in artifacts:
                 if remote.is_remote(artifact.uri):
-                    artifact.uri = f"{self._folder}/{artifact.uri.removeprefix(remote.SCHEME)}"
+                    artifact.uri = f"{self._folder}/{artifact.uri.replace('://', '/', 1)}"
         return moved
 
     def _there(self, text: str) -> str:
         """A text in which folders of this machine are what they stand for in the bucket."""
-        return text.replace(f"{self._folder}/", remote.SCHEME)
+        for scheme in remote.SCHEMES:
+            text = text.replace(f"{self._folder}/{scheme.replace('://', '/')}", scheme)
+        return text
 
     def _fetch(self, folder: str) -> None:
         uri = self._there(folder)
@@ -101,10 +104,10 @@ class _Outputs(outputs_utils.OutputsResolver):
         return self._there.generate_output_artifacts(execution_id)
 
 
-class _S3(filesystem.Filesystem):
+class _Buckets(filesystem.Filesystem):
     """What TFX asks of artifacts in a bucket."""
 
-    SUPPORTED_SCHEMES = [remote.SCHEME]
+    SUPPORTED_SCHEMES = list(remote.SCHEMES)
 
     @staticmethod
     def open(name: str, mode: str = "r") -> io.BytesIO:
@@ -117,4 +120,4 @@ class _S3(filesystem.Filesystem):
         return remote.exists(path)
 
 
-filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(_S3, priority=_FIRST)
+filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(_Buckets, priority=_FIRST)

@@ -11,6 +11,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipeline.config import Config, from_dict, load
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import code_fingerprint, decode
+from pipeline.runners.nodes import bind
 
 CLUSTER = """
 kubeflow.image="registry.example/lockgate:7"
@@ -132,8 +133,21 @@ def test_where_the_bucket_is_reaches_every_step_and_who_may_use_it_comes_from_ku
         assert keys == {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
         assert [v["mountPath"] for v in on["pvcMount"]] == ["/mnt/lockgate"]
     assert len(steps) == 28
-    part = decode(after(steps["exec-dptrainer"], "--slice"))
-    assert part.runtime_spec.pipeline_root.field_value.string_value == "s3://bucket/prefix"
+    assert root_of(steps["exec-dptrainer"]) == "s3://bucket/prefix"
+
+
+def root_of(container: dict) -> str:
+    """The root that a step's slice names, once it is bound to a run."""
+    part = decode(after(container, "--slice"))
+    bind(part, "run-1")
+    return part.runtime_spec.pipeline_root.field_value.string_value
+
+
+def test_googles_bucket_needs_nothing_but_its_name(tmp_path):
+    compile_config(load("tiny", ["kubeflow.artifacts=gs://bucket/prefix"]), tmp_path / "tiny.yaml")
+    spec, _ = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
+    container = spec["deploymentSpec"]["executors"]["exec-pusher"]["container"]
+    assert root_of(container) == "gs://bucket/prefix" and "env" not in container
 
 
 def test_paths_are_as_in_the_image_and_the_span_is_a_parameter(compiled, config):

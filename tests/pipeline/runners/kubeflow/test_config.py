@@ -10,12 +10,24 @@ from pipeline.config import load
     ("setting", "says"),
     [
         ("root=s3://bucket/prefix", "kubeflow.root` must be an absolute path in the container"),
-        ("artifacts=gs://bucket/prefix", "kubeflow.artifacts` must be empty or s3://bucket/prefix"),
-        ("artifacts=/mnt/elsewhere", "kubeflow.artifacts` must be empty or s3://bucket/prefix"),
-        ("artifacts=s3://", "kubeflow.artifacts` must be empty or s3://bucket/prefix"),
-        ("artifacts=s3://bucket/prefix/", "kubeflow.artifacts` must be empty or s3://bucket/prefix"),
-        ("artifacts=s3://bucket/../other", "kubeflow.artifacts` must be empty or s3://bucket/prefix"),
-        ("artifacts=s3://user:secret@bucket/prefix", "kubeflow.artifacts` must be empty or s3://bucket/prefix"),
+        (
+            "artifacts=hdfs://bucket/prefix",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        ("artifacts=/mnt/elsewhere", "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix"),
+        ("artifacts=s3://", "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix"),
+        (
+            "artifacts=s3://bucket/prefix/",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        (
+            "artifacts=s3://bucket/../other",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        (
+            "artifacts=s3://user:secret@bucket/prefix",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
         ("s3.endpoint=minio:9000", "kubeflow.s3.endpoint` must begin with http:// or https://"),
         ("s3.endpoint=http://user:secret@minio:9000", "kubeflow.s3.endpoint` must hold no user"),
         ("s3.addressing=dns", "kubeflow.s3.addressing` must be one of auto, path, virtual"),
@@ -29,5 +41,5 @@ def test_what_it_refuses(setting, says):
 
 
 def test_a_bucket_with_and_without_a_prefix():
-    for place in ("s3://bucket.of-ours", "s3://bucket/some/deep_prefix.1"):
+    for place in ("s3://bucket.of-ours", "gs://bucket_of/ours", "s3://bucket/some/deep_prefix.1"):
         assert load("tiny", [f"kubeflow.artifacts={place}"]).kubeflow.artifacts == place
