@@ -94,6 +94,8 @@ class KubeflowConfig:
         held = not self.artifacts or bool(_BUCKET.fullmatch(self.artifacts))
         told = "…@…" if "@" in self.artifacts else self.artifacts
         require(held, "artifacts", "be empty, s3://bucket/prefix or gs://bucket/prefix", told)
+        used = self.artifacts.startswith("s3://") or self.s3 == S3Config()
+        require(used, "s3", "come with artifacts that are in s3://…", self.artifacts or "artifacts on the volume")
         known = ("mysql://", "grpc://")
         require(
             self.metadata.startswith(known),

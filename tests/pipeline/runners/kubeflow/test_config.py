@@ -31,6 +31,7 @@ from pipeline.config import load
         ("s3.endpoint=minio:9000", "kubeflow.s3.endpoint` must begin with http:// or https://"),
         ("s3.endpoint=http://user:secret@minio:9000", "kubeflow.s3.endpoint` must hold no user"),
         ("s3.addressing=dns", "kubeflow.s3.addressing` must be one of auto, path, virtual"),
+        ("s3.secret=s3-secret", "kubeflow.s3` must come with artifacts that are in s3://"),
         ("s3.region=", "kubeflow.s3.region` must name a region"),
     ],
 )
