@@ -1,7 +1,6 @@
 """The graph: from examples to the push, read top to bottom as the data flows."""
 
 from tfx.components.evaluator.component import Evaluator
-from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
@@ -9,22 +8,29 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.proto import range_config_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
+from components.common.artifacts import DataCheck, Drift
 from components.common.settings import to_json
 from components.dp_training.component import DPTrainer
+from components.drift.component import DriftDetector, EarlierDrift
 from components.example_gen.component import DataChecker
 from components.example_gen.config import ROLES
+from components.example_gen.ingest import ImportExampleGen
+from components.example_gen.placeholders import has_span
+from components.example_gen.ranges import one_span
+from components.example_gen.window import EarlierSpans
 from components.gates.baseline import EarlierBlessedModel
 from components.gates.component import CompressionGate
 from components.gates.evaluation import eval_config
 from components.gates.probe.component import Prober
 from components.gates.push.component import Pusher
 from components.gates.push.lineage import WholeLineage
+from components.gates.push.parent import ServedParent
 from components.gates.push.served import ServedModels
 from components.gates.scoring.component import HoldoutScorer
 from components.privacy.account import Account
@@ -36,14 +42,8 @@ from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
-from pipeline.spans import NEWEST, SPAN, one_span
-
-BEAM_ARGS = [
-    "--runner=FnApiRunner",
-    "--direct_num_workers=1",
-    # Where no dependency is named, TFX packs itself for remote workers, 49 MB a node that nobody deletes.
-    "--sdk_container_image=in-process",
-]
+from pipeline.runners.beam.flags import IN_PROCESS, place
+from pipeline.spans import NEWEST, SPAN
 
 
 def build(config: Config, places: Places, span: int | None) -> Pipeline:
@@ -53,32 +53,49 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         config: what to run. places: where everything is kept.
         span: of the examples; None leaves it to the runtime parameter SPAN, and without one to the newest.
     """
+    components = nodes(config, places, span)
+    place(components, config.beam_pipeline_args, paths=(places.artifacts, config.data.root))
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=places.artifacts,
+        components=components,
+        enable_cache=True,
+        beam_pipeline_args=list(IN_PROCESS),
+    )
+
+
+def nodes(config: Config, places: Places, span: int | None) -> list[BaseNode]:
+    """The nodes of the pipeline; the arguments are `build`'s."""
     data, account = to_json(config.data), to_json(_account(config, places))
 
-    example_gen = ImportExampleGen(
-        input_base=config.data.root,
-        input_config=_input_config(config),
-        range_config=_range(config, span),
-    )
+    example_gen = ImportExampleGen(config.data, range_config=_range(config, span))
     examples = example_gen.outputs["examples"]
     described = ("public", "train") if config.privacy.statistics == "declared" else ("public",)
     statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role not in described])
     schema = ImportSchemaGen(schema_file=config.data.schema)
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
+    earlier = _earlier_spans(config, examples, data)
+    window = {"earlier": earlier[0].outputs["earlier"]} if earlier else {}
+    drift = _drift(config, examples, data)
     checker = DataChecker(
         examples=examples,
         schema=schema.outputs["schema"],
         anomalies=validator.outputs["anomalies"],
         config=data,
         records_per_person=config.privacy.records_per_person,
+        **window,
+        **({"drift": drift[-1].outputs["drift"]} if drift else {}),
     )
 
+    start = _warm_start(config, examples)
     trainer = DPTrainer(
         examples=examples,
         check=checker.outputs["check"],
         config=to_json(config.trainer),
         data=data,
         account=account,
+        **window,
+        **({"base": start[0].outputs["base"]} if start else {}),
     )
     parent = trainer.outputs["model"]
     noised = _noised_statistics(config, examples, trainer, data, account)
@@ -97,20 +114,16 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         eval_config=eval_config(config.gates, len(config.data.classes)),
     )
 
-    recipes = {recipe.name: _recipe(config, places, recipe, parent, checker, examples) for recipe in config.recipes}
+    recipes = {
+        recipe.name: _recipe(config, places, recipe, parent, checker, examples, window) for recipe in config.recipes
+    }
     made = {name: nodes[-1].outputs["variant"] for name, nodes in recipes.items()}
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     shipping = _push(config, places, made, judges, noised)
 
-    nodes = [example_gen, statistics_gen, schema, validator, checker, trainer, *noised, baseline, evaluator]
+    checked = [example_gen, statistics_gen, schema, validator, *earlier, *drift, checker, *start]
     compression = [node for nodes in recipes.values() for node in nodes]
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=places.artifacts,
-        components=[*nodes, *compression, *measuring, *judges, *shipping],
-        enable_cache=True,
-        beam_pipeline_args=BEAM_ARGS,
-    )
+    return [*checked, trainer, *noised, baseline, evaluator, *compression, *measuring, *judges, *shipping]
 
 
 def _account(config: Config, places: Places) -> Account:
@@ -123,6 +136,47 @@ def _account(config: Config, places: Places) -> Account:
     )
 
 
+def _earlier_spans(config: Config, examples: Channel, data: str) -> list[BaseNode]:
+    """The node that finds the spans to train on beside the run's own, if there are to be any."""
+    if config.data.window == 1:
+        return []
+    found = Resolver(
+        strategy_class=EarlierSpans,
+        config={"window": config.data.window, "data": data},
+        examples=examples,
+        earlier=Channel(type=standard_artifacts.Examples),
+        checks=Channel(type=DataCheck),
+    )
+    return [found.with_id("Window")]
+
+
+def _drift(config: Config, examples: Channel, data: str) -> list[BaseNode]:
+    """The nodes that compare the span with those before it, if that is wanted."""
+    if config.drift.action == "off":
+        return []
+    before = Resolver(
+        strategy_class=EarlierDrift,
+        config={"reference": config.drift.reference},
+        examples=examples,
+        earlier=Channel(type=Drift),
+    ).with_id("DriftReference")
+    settings = {"config": to_json(config.drift), "data": data}
+    return [before, DriftDetector(examples=examples, earlier=before.outputs["earlier"], **settings)]
+
+
+def _warm_start(config: Config, examples: Channel) -> list[BaseNode]:
+    """The node that finds the model to go on from, if there is to be one."""
+    if not config.trainer.warm_start:
+        return []
+    found = Resolver(
+        strategy_class=ServedParent,
+        examples=examples,
+        pushed=Channel(type=standard_artifacts.PushedModel),
+        base=Channel(type=standard_artifacts.Model),
+    )
+    return [found.with_id("WarmStart")]
+
+
 def _noised_statistics(config: Config, examples: Channel, trainer: BaseNode, data: str, account: str) -> list[BaseNode]:
     """The node that counts `train` with noise, if it is wanted."""
     if config.privacy.statistics != "noised":
@@ -132,11 +186,18 @@ def _noised_statistics(config: Config, examples: Channel, trainer: BaseNode, dat
 
 
 def _recipe(
-    config: Config, places: Places, recipe: Recipe, parent: Channel, checker: BaseNode, examples: Channel
+    config: Config,
+    places: Places,
+    recipe: Recipe,
+    parent: Channel,
+    checker: BaseNode,
+    examples: Channel,
+    window: dict[str, Channel],
 ) -> list[BaseNode]:
     """The nodes of a recipe, of which the last one writes the variant."""
     if not recipe.search:
-        return _stages(recipe, parent, examples, to_json(config.data), to_json(_account(config, places)))
+        settings = {"data": to_json(config.data), "account": to_json(_account(config, places))}
+        return _stages(recipe, parent, examples, window, settings)
     search = CompressionSearch(
         parent=parent,
         examples=examples,
@@ -151,13 +212,16 @@ def _recipe(
     return [search.with_id(f"CompressionSearch-{recipe.name}")]
 
 
-def _stages(recipe: Recipe, parent: Channel, examples: Channel, data: str, account: str) -> list[BaseNode]:
-    """One node a stage, each on the model of the one before; the last one writes the variant."""
+def _stages(
+    recipe: Recipe, parent: Channel, examples: Channel, window: dict[str, Channel], common: dict[str, str]
+) -> list[BaseNode]:
+    """One node a stage, each on the model of the one before; the last one writes the variant. A private one reads all
+    spans of the window."""
     nodes: list[BaseNode] = []
     model = parent
     for stage in recipe.stages:
-        inputs = {"model": model, "examples": examples}
-        settings = {**inputs, "config": to_json(stage.config), "data": data, "account": account}
+        inputs = {"model": model, "examples": examples, **(window if stage.config.private else {})}
+        settings = {**inputs, "config": to_json(stage.config), **common}
         if stage.kind == "prune":
             node = Pruner(**settings)
             model = node.outputs["pruned"]
@@ -232,14 +296,7 @@ def _push(
     return [selector, auditor, lineage, pusher]
 
 
-def _input_config(config: Config) -> example_gen_pb2.Input:
-    roles = config.data.roles
-    return example_gen_pb2.Input(
-        splits=[example_gen_pb2.Input.Split(name=role, pattern=getattr(roles, role)) for role in ROLES]
-    )
-
-
 def _range(config: Config, span: int | None) -> range_config_pb2.RangeConfig | RuntimeParameter | None:
-    if "{SPAN}" not in config.data.roles.train:
+    if not has_span(config.data.roles.train):
         return None
     return RuntimeParameter(name=SPAN, ptype=str, default=NEWEST) if span is None else one_span(span)

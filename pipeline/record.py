@@ -73,6 +73,7 @@ def outcome(database: str, run_id: str) -> dict[str, Any]:
     return {
         "privacy": _privacy(lineage),
         "statistics": _statistics(lineage),
+        "drift": _drift(lineage),
         "counts": _read(checks[0].uri, "check.json")["examples"] if checks else {},
         "parent": verdicts[0]["parent"] if verdicts else None,
         "variants": [_variant(v) for v in verdicts],
@@ -82,18 +83,21 @@ def outcome(database: str, run_id: str) -> dict[str, Any]:
     }
 
 
-def spent_over_time(ledger: str, data: dict[str, Any]) -> dict[str, Any] | None:
-    """What was charged to the span of a run: its name, its budget, and ε for life after each charge. None where nothing
-    was."""
+def spent_over_time(ledger: str, record: dict[str, Any]) -> dict[str, Any] | None:
+    """What was charged to the span of a run, of several behind its model to that of the largest ε: its name, its
+    budget, and ε for life after each charge. None where nothing was."""
     from components.privacy.ledger import Ledger
     from components.privacy.standing import history
 
     if "://" not in ledger and not Path(ledger).exists():
         return None
-    span = f"{data['name']}/span-{data['span']}"
+    own, privacy = f"{record['data']['name']}/span-{record['data']['span']}", record["privacy"]
+    behind = [*privacy["spans"], *(privacy["base"] or {"spans": []})["spans"]] if privacy else [own]
     book = Ledger(ledger).book()
-    if span not in book.spans:
+    spans = sorted(name for name in set(behind) if name in book.spans)
+    if not spans:
         return None
+    span = max(spans, key=lambda name: (book.spans[name].epsilon(book.budget_of(name).delta), name == own))
     budget = book.budget_of(span)
     found = [point for point in history(book.spans[span], budget.delta) if math.isfinite(point[1])]
     return {"span": span, "budget": budget.epsilon, "history": found}
@@ -156,6 +160,12 @@ def _statistics(lineage: Lineage) -> dict[str, Any] | None:
             continue
         return {**counts, "epsilon": release["epsilon"], "delta": release["delta"]}
     return None
+
+
+def _drift(lineage: Lineage) -> dict[str, Any] | None:
+    """How far the span is from those before it, if that was looked at."""
+    found = [_read(a.uri, "drift.json") for a in lineage.outputs("Drift")]
+    return {k: found[0][k] for k in ("compared_with", "distances", "reasons", "stopped")} if found else None
 
 
 def _pushed(lineage: Lineage) -> dict[str, Any] | None:

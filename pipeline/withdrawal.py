@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.mlmd import exists
-from components.example_gen.config import ROLES
+from components.example_gen.placeholders import for_all
 from components.example_gen.withdrawal import Withdrawn, take_out
 from components.privacy.entries import WITHDRAW
 from components.privacy.lineage import Descendant, descendants
@@ -48,14 +48,14 @@ def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]
         "removed": removed,
         "copies": copies,
         "models": [vars(model) for model in models],
-        "retrain": _retrain(config, models),
+        "retrain": retraining(config, models),
     }
 
 
 def _data_files(config: Config) -> Iterable[tuple[Path, dict[str, Any]]]:
     root = Path(config.data.root)
-    for role in ROLES:
-        for file in sorted(root.glob(getattr(config.data.roles, role).replace("{SPAN}", "*"))):
+    for role, pattern in config.data.roles.patterns().items():
+        for file in sorted(root.glob(for_all(pattern))):
             yield file, {"role": role}
 
 
@@ -66,9 +66,15 @@ def _removed(files: Iterable[tuple[Path, dict[str, Any]]], withdrawn: Withdrawn)
             yield {**facts, "file": str(file), "records": gone}
 
 
-def _retrain(config: Config, models: list[Descendant]) -> list[str]:
+def retraining(config: Config, models: list[Descendant]) -> list[str]:
+    """What to run so that the records are in no model any more; nothing where they were in none."""
     if not models:
         return []
-    return [
+    lines = [
         f"lockgate run with the configuration {config.name}: the span's files changed, so it trains and is charged anew"
     ]
+    if config.data.window != 1:
+        lines.append("one run with data.span on each span that lost records, then on the newest, whose window finds it")
+    if config.trainer.warm_start:
+        lines.append("with trainer.warm_start=false, because the weights of what serves had the records in")
+    return lines

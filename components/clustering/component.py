@@ -18,10 +18,11 @@ def Clusterer(
     config: Parameter[str],
     data: Parameter[str],
     account: Parameter[str],
+    earlier: InputArtifact[list[standard_artifacts.Examples]] = None,
 ) -> None:
     """Clusters `model`; reads the split that `config` names, or none."""
     stage, images = from_json(ClusterConfig, config), from_json(DataConfig, data)
-    tuning = tuning_of(stage, model, examples, clustered, images, account)
+    tuning = tuning_of(stage, model, examples, earlier, clustered, images, account)
     public = public_inputs(stage.compensate, examples.uri, images.image_shape)
     cluster(load_compressed(model.uri), stage, tuning.tune, public).save(clustered.uri)
     tuning.statement.save(clustered.uri)

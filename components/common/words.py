@@ -1,6 +1,7 @@
 """Numbers as people write them."""
 
 import re
+from collections.abc import Sequence
 
 
 def number(value: float) -> str:
@@ -24,3 +25,8 @@ def microseconds(value: float | None) -> str:
 def kilobytes(count: int) -> str:
     """Bytes as kilobytes of 1,000: 32.1 KB."""
     return f"{count / 1000:.1f} KB"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a; a and b; a, b and c."""
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])

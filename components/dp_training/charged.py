@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of, noise_multiplier_for
 from components.privacy.book import Charge
 from components.privacy.config import PrivacyConfig
+from components.privacy.reservation import Wanted
 
 
 class ChargedTraining:
@@ -29,41 +30,40 @@ class ChargedTraining:
 
     Args:
         account: what it is charged to.
-        span: the ledger's name of the examples.
+        spans: the ledger's names of all that it will read.
         run: names the training by all that its outcome depends on (`run_key`).
         mechanism: what it will execute.
         save_seconds: time after which its state is saved again.
         also: what is charged together with it, see `Ledger.reserve`.
 
     Raises:
-        BudgetError: the span's budget would be passed; nothing was reserved or read.
+        BudgetError: a span's budget would be passed; nothing was reserved or read.
         LedgerError: the ledger is not what it was.
     """
 
     def __init__(
         self,
         account: Account,
-        span: str,
+        spans: Sequence[str],
         run: str,
         mechanism: Mechanism,
         save_seconds: float,
-        also: Mapping[str, Mechanism] | None = None,
+        also: Mapping[str, Wanted] | None = None,
     ):
         self._book, self._folder = account.open(), Path(account.journals, run)
         self._lock = hold(Path(account.journals, f"{run}.lock"), "the journal of this training")
-        self._policy, self._span, self.mechanism = account.policy, span, mechanism
-        charge = self._book.charge_of([span], run, mechanism)
+        self._policy, self.mechanism = account.policy, mechanism
+        charge = self._book.charge_of(spans, run, mechanism)
         if charge is None or not self._stands_at(charge):
             self._discard()  # before the charge: an old journal must not be found under a new one
-            charge = self._book.reserve([span], run, mechanism, account.policy, also)
+            charge = self._book.reserve(spans, run, mechanism, account.policy, also)
             self._folder.mkdir(parents=True, mode=0o700)
         self.charge = charge.id
         self._journal = Journal(self._folder, save_seconds)
 
-    @property
-    def epsilon_of_span(self) -> float:
-        """ε at the policy's δ of all that was charged to the span until now."""
-        return self._book.epsilon(self._span, self._policy.delta)
+    def epsilon_of(self, spans: Sequence[str]) -> float:
+        """ε at the policy's δ of all that was charged to some spans until now, see `Book.epsilon`."""
+        return self._book.book().epsilon(spans, self._policy.delta, self._policy.records_per_person)
 
     @property
     def has_begun(self) -> bool:

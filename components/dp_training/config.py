@@ -16,17 +16,18 @@ _MIXING = ("mixup", "cutmix", "samplepairing", "mosaic")
 class TrainerConfig:
     """DP-SGD (Abadi et al. 2016, arXiv:1607.00133, algorithm 1) with Poisson sampling.
 
-    model: name of a model factory. population: declared, public number of training examples. expected_batch_size: the
-    sampling probability is this over `population`. steps: number of noisy steps. l2_norm_clip: of one example's
-    gradient. optimizer: sgd (with `momentum`) or adam, on the noised gradient. schedule: of the learning rate, from
-    `learning_rate` down to zero over the steps, or constant. ema: decay of the weights' moving average, 0 for none.
-    augmentations: what each copy of an example goes through (shift: up to two pixels; flip: left and right).
-    augmentation_multiplicity: copies of an example whose gradients are averaged before the clip (De et al. 2022,
-    arXiv:2204.13650, section 3.2). physical_batch_size: examples on which gradients are held at one time, which bounds
-    memory. pretrain_epochs: passes over `public`, without noise, before the first private step; 0 for none.
-    checkpoint_seconds: time after which the state is saved, so that a killed run loses no more. insecure_fixed_seed:
-    makes sampling and noise repeatable, for tests of the code; whoever knows it can take the noise away, so ε is then
-    infinite and nothing is pushed.
+    model: name of a model factory. population: declared, public number of training examples, in all spans that are
+    trained on. expected_batch_size: the sampling probability is this over `population`. steps: number of noisy steps.
+    l2_norm_clip: of one example's gradient. optimizer: sgd (with `momentum`) or adam, on the noised gradient. schedule:
+    of the learning rate, from `learning_rate` down to zero over the steps, or constant. ema: decay of the weights'
+    moving average, 0 for none. augmentations: what each copy of an example goes through (shift: up to two pixels; flip:
+    left and right). augmentation_multiplicity: copies of an example whose gradients are averaged before the clip (De et
+    al. 2022, arXiv:2204.13650, section 3.2). physical_batch_size: examples on which gradients are held at one time,
+    which bounds memory. pretrain_epochs: passes over `public`, without noise, before the first private step; 0 for
+    none. checkpoint_seconds: time after which the state is saved, so that a killed run loses no more. warm_start: goes
+    on from the weights behind what serves, those of the newest push that was not withdrawn and is of earlier spans;
+    where there is none, it begins anew. insecure_fixed_seed: makes sampling and noise repeatable, for tests of the
+    code; whoever knows it can take the noise away, so ε is then infinite and nothing is pushed.
     """
 
     population: int
@@ -45,6 +46,7 @@ class TrainerConfig:
     pretrain_epochs: int = 0
     pretrain_learning_rate: float = 0.002
     checkpoint_seconds: float = 30.0
+    warm_start: bool = False
     insecure_fixed_seed: int | None = None
 
     def __post_init__(self):

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from components.common.compressed import Tune, load_compressed
 from components.common.errors import GateError
-from components.common.examples import iterate_split, read_split
+from components.common.examples import read_split
 from components.common.public_training import fit_public
 from components.common.settings import from_json, to_json
 from components.common.tuning import PrivateTuning, PublicTuning, StageConfig
 from components.dp_training.charged import ChargedTraining, mechanism_for, run_key
 from components.dp_training.config import TrainerConfig
 from components.dp_training.scratch import scratch_folder
+from components.dp_training.window import Window, window_of
 from components.example_gen.config import DataConfig
 from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
@@ -31,15 +32,16 @@ class Tuning:
     statement: Statement
 
 
-def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, account: str) -> Tuning:
+def tuning_of(stage: StageConfig, model, examples, earlier, made, data: DataConfig, account: str) -> Tuning:
     """The fine-tuning of a stage.
 
     Args:
-        stage: its settings. model, examples: the artifacts that came in. made: the artifact to fill.
+        stage: its settings. model, examples: the artifacts that came in. earlier: Examples of the other spans that the
+            model was trained on; only a private stage reads them. made: the artifact to fill.
         data: the images. account: what a private read is charged to, an `Account` as JSON; else not looked at.
 
     Raises:
-        GateError: the model has no statement, or one of another span than it would be trained on.
+        GateError: the model has no statement, or one of other spans than it would be trained on.
     """
     tuning = Tuning(tune=None, statement=load_statement(model.uri))
     if stage.public:
@@ -47,19 +49,11 @@ def tuning_of(stage: StageConfig, model, examples, made, data: DataConfig, accou
     if stage.private:
         charged_to, scratch = from_json(Account, account), scratch_folder(made.uri)
         came_in = load_compressed(model.uri).fingerprint()  # another model may come to lie at the same uri
-        parts = to_json(stage), to_json(data), str(charged_to.population), came_in, fingerprint_of(examples)
-        tuning.tune = _privately(tuning, stage.private, run_key("tuning", *parts), examples, scratch, data, charged_to)
+        parts = to_json(stage), to_json(data), str(charged_to.population), came_in
+        window = window_of(examples, earlier, data)
+        run = run_key("tuning", *parts, *window.fingerprints)
+        tuning.tune = _privately(tuning, stage.private, run, window, scratch, charged_to)
     return tuning
-
-
-def span_of(examples, data: DataConfig) -> str:
-    """The ledger's name of the examples."""
-    return f"{data.name}/span-{examples.get_int_custom_property('span') or 0}"
-
-
-def fingerprint_of(examples) -> str:
-    """What tells these examples from others."""
-    return examples.get_string_custom_property("input_fingerprint") or examples.uri
 
 
 def _publicly(settings: PublicTuning, before, examples, data: DataConfig) -> Tune:
@@ -71,7 +65,9 @@ def _publicly(settings: PublicTuning, before, examples, data: DataConfig) -> Tun
     return tune
 
 
-def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scratch: str, data, account) -> Tune:
+def _privately(
+    tuning: Tuning, settings: PrivateTuning, run: str, window: Window, scratch: str, account: Account
+) -> Tune:
     trainer = TrainerConfig(
         population=account.population,
         expected_batch_size=settings.expected_batch_size,
@@ -81,22 +77,21 @@ def _privately(tuning: Tuning, settings: PrivateTuning, run: str, examples, scra
         schedule="linear",
         momentum=0.0,
     )
-    delta, span = account.policy.delta, span_of(examples, data)
-    stated = tuning.statement.span
-    if stated != span:
-        raise GateError(f"a model must be trained further on the span of its statement, {stated}. Received: {span}")
+    delta, stated = account.policy.delta, tuning.statement.spans
+    if set(stated) != set(window.spans):
+        must = f"be trained further on the spans of its statement, {', '.join(stated)}"
+        raise GateError(f"a model must {must}. Received: {', '.join(window.spans)}")
 
     def tune(model, held) -> None:
         mechanism = mechanism_for(settings.epsilon, account.policy, trainer.sampling_probability, trainer.steps)
-        training = ChargedTraining(account, span, run, mechanism, trainer.checkpoint_seconds)
-        private = iterate_split(examples.uri, "train", data.image_shape)
-        training.train(model, private, trainer, scratch, held)
+        training = ChargedTraining(account, window.spans, run, mechanism, trainer.checkpoint_seconds)
+        training.train(model, window.private(), trainer, scratch, held)
         before = tuning.statement
         tuned = (*before.tuned, Tuned(charge=training.charge, mechanism=mechanism, l2_norm_clip=settings.l2_norm_clip))
         tuning.statement = dataclasses.replace(
             before,
             tuned=tuned,
-            epsilon=math.inf if before.insecure else training.epsilon_of_span,
+            epsilon=math.inf if before.insecure else training.epsilon_of(before.behind),
             run_epsilon=epsilon_of([before.mechanism, *(t.mechanism for t in tuned)], delta),
         )
 

@@ -5,7 +5,7 @@ import fnmatch
 import functools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,12 +113,27 @@ class Span:
             return math.inf
         spent, first = self.spent(since), self.pinned
         epsilon = filters.running_epsilon(spent, self.order, delta)
-        batches = {c.batch for c in self.charges if c.mechanism.steps and (since is None or c.made >= since)}
-        if len(batches) <= 1:
-            fixed = [c for c in self.charges if c.batch in batches]
-            whole = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in fixed]
-            return min(epsilon, epsilon_of(whole, delta))
+        fixed = _fixed_epsilon([c for c in self.charges if since is None or c.made >= since], delta)
+        if fixed is not None:
+            return min(epsilon, fixed)
         return min(epsilon, first.epsilon) if delta >= first.delta and spent <= self.bound(first) else epsilon
+
+
+def _fixed_epsilon(charges: list[Charge], delta: float) -> float | None:
+    """ε of charges that were all fixed together, in full; None where they were not."""
+    batches = {c.batch for c in charges if c.mechanism.steps}
+    if len(batches) > 1:
+        return None
+    whole = [c.reserved.first(max(c.reserved.steps, c.mechanism.steps)) for c in charges if c.batch in batches]
+    return epsilon_of(whole, delta)
+
+
+def _for_group(charge: Charge, group: int) -> Charge:
+    """The charge as it counts for a person with so many records; one that was made for more stays as it is."""
+    if charge.reserved.group >= group:
+        return charge
+    reserved = replace(charge.reserved, group=group)
+    return replace(charge, reserved=reserved, curve=reserved.curve())
 
 
 @dataclass(kw_only=True)
@@ -175,6 +190,29 @@ class Book:
         because the run failed, covers no others. Else None."""
         mine = [c for c in self.charges.values() if c.run == run and set(c.spans) == set(spans)]
         return mine[-1] if mine and mine[-1].mechanism == mechanism else None
+
+    def epsilon(self, spans: Iterable[str], delta: float, group: int = 1) -> float:
+        """ε at `delta` of all that was ever charged to some spans, for what comes from any of them.
+
+        A record is in one span, so it is the largest of theirs. A person with several records may have them in several
+        spans: then each charge on any of them counts once, for that many records. The sum is taken at the order that
+        was pinned before the first of these charges; no budget was kept over them all, so none is stated.
+
+        Args:
+            spans: their names; one that the ledger does not know, or that is closed, makes ε infinite.
+            group: the most records of one person.
+        """
+        known = [self.spans.get(name) for name in dict.fromkeys(spans)]
+        if any(span is None or span.closed for span in known):
+            return math.inf
+        charges = {c.id: _for_group(c, group) for span in known for c in span.charges}
+        alone = len(known) <= 1 and all(c is self.charges[id] for id, c in charges.items())
+        if group == 1 or alone:
+            return max((span.epsilon(delta) for span in known), default=0.0)
+        order = min((span for span in known if span.charges), key=lambda span: span.charges[0].id).order
+        spent = float(sum(c.counted[ORDERS.index(order)] for c in charges.values()))
+        running, fixed = filters.running_epsilon(spent, order, delta), _fixed_epsilon(list(charges.values()), delta)
+        return running if fixed is None else min(running, fixed)
 
     def charges_on(self, span: str) -> list[Charge]:
         """All charges on a span, oldest first."""

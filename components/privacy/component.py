@@ -33,8 +33,9 @@ def PrivacyAuditor(
     behind = ancestry(charged_to.metadata, [selection.id, *(found.id for found in statistics or ())])
     taint = taint_of(behind.executions, behind.orphans, book, charged_to.policy.statistics)
     spans = sorted({name for ids in taint.charges.values() for id in ids for name in book.charges[id].spans})
-    epsilons = {name: book.spans[name].epsilon(charged_to.policy.delta) for name in spans}
-    epsilon = math.inf if taint.unaccounted else max(epsilons.values(), default=0.0)
+    delta, group = charged_to.policy.delta, charged_to.policy.records_per_person
+    epsilons = {name: book.epsilon([name], delta, group) for name in spans}
+    epsilon = math.inf if taint.unaccounted else book.epsilon(spans, delta, group)
     found = {"epsilon": epsilon, "spans": epsilons, "exempt_roles": EXEMPT_ROLES, **dataclasses.asdict(taint)}
     Path(audit.uri, "audit.json").write_text(json.dumps(found, indent=2))
     if taint.unaccounted:

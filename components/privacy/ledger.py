@@ -31,7 +31,7 @@ from components.privacy.entries import (
 )
 from components.privacy.policy import Policy
 from components.privacy.refusal import refusal
-from components.privacy.reservation import pinned, reservations, without_room
+from components.privacy.reservation import Wanted, pinned, reservations, without_room
 
 
 class Witness(Protocol):
@@ -65,7 +65,7 @@ class Ledger:
         run: str,
         mechanism: Mechanism,
         policy: PrivacyConfig,
-        also: Mapping[str, Mechanism] | None = None,
+        also: Mapping[str, Wanted] | None = None,
     ) -> Charge:
         """Charges a run in full to every span that it reads, in one transaction.
 
@@ -74,28 +74,29 @@ class Ledger:
             run: its name.
             mechanism: what it will execute at most.
             policy: what it was configured with; the budget in force counts too, whichever is less.
-            also: what other runs will execute on these spans, whatever this one gives out: it is fixed, and charged,
-                together with it, and they find their charges (`charge_of`). Who has one already gets no other.
+            also: what other runs will execute, by their name, whatever this one gives out: it is fixed, and charged,
+                together with it, each on its own spans, and they find their charges (`charge_of`). Who has one already
+                gets no other.
 
         Raises:
             BudgetError: a span's budget would be passed; nothing was reserved.
         """
-        wanted = {run: mechanism, **(also or {})}
+        wanted = {run: Wanted(spans=tuple(spans), mechanism=mechanism), **(also or {})}
         for each in wanted.values():
-            each.curve()  # before the transaction: nobody waits for it
+            each.mechanism.curve()  # before the transaction: nobody waits for it
         with self._database.transaction() as connection:
             book, full = self._read(connection), None
-            runs = {r: m for r, m in wanted.items() if r == run or book.charge_of(spans, r, m) is None}
-            curve = sum(m.curve() for m in runs.values())
+            runs = {r: w for r, w in wanted.items() if r == run or book.charge_of(w.spans, r, w.mechanism) is None}
             now, pins = _now(book), {}
-            for name in sorted(set(spans)):
+            for name, mechanisms in _by_span(runs.values()).items():
+                curve = sum(m.curve() for m in mechanisms)
                 span = book.spans.get(name) or pins.setdefault(name, pinned(book, name, curve, policy))
                 full = full or without_room(book, span, curve, policy, now)
             if full is None:
-                made = reservations(book, spans, runs, pins, now)
+                made = reservations(book, runs, pins, now)
                 database.append(connection, made)
         if full is not None:  # what would fit takes a while to find: nobody waits for that either
-            raise BudgetError(refusal(*full, *runs.values()))
+            raise BudgetError(refusal(*full, *_by_span(runs.values())[full[0].name]))
         self._add(*made)
         return book.charges[made[0].number]
 
@@ -246,6 +247,13 @@ class Ledger:
             self._book.add(entry)
         if self._witness:
             self._witness.remember(self._book.head)
+
+
+def _by_span(runs: Iterable[Wanted]) -> dict[str, list[Mechanism]]:
+    """What will be executed on each span, by name; in the order of the runs."""
+    runs = list(runs)
+    names = sorted({name for wanted in runs for name in wanted.spans})
+    return {name: [wanted.mechanism for wanted in runs if name in wanted.spans] for name in names}
 
 
 def _added_up(rows: Sequence[Entry]) -> Book:

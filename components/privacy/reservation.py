@@ -2,7 +2,8 @@
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from components.privacy.config import PrivacyConfig
 from components.privacy.entries import RESERVE, Entry, sealed
 from components.privacy.filters import pinned_order
 from components.privacy.policy import Budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What one run will execute at most, and the ledger's names of the spans that it will read."""
+
+    spans: tuple[str, ...]
+    mechanism: Mechanism
 
 
 def pinned(book: Book, name: str, curve: np.ndarray, policy: PrivacyConfig) -> Span:
@@ -34,14 +43,14 @@ def without_room(
 
 
 def reservations(
-    book: Book, spans: Sequence[str], runs: Mapping[str, Mechanism], pins: Mapping[str, Span], now: datetime.datetime
+    book: Book, runs: Mapping[str, Wanted], pins: Mapping[str, Span], now: datetime.datetime
 ) -> list[Entry]:
     """Their entries; the first one pins, and the others name it."""
     made, head = [], book.head
-    for run, mechanism in runs.items():
-        curve = mechanism.curve().tobytes()
+    for run, wanted in runs.items():
+        curve = wanted.mechanism.curve().tobytes()
         like = book.curves.get(curve)
-        body = {"run": run, "spans": sorted(set(spans)), "mechanism": vars(mechanism), "curve_of": like}
+        body = {"run": run, "spans": sorted(set(wanted.spans)), "mechanism": vars(wanted.mechanism), "curve_of": like}
         body["pins"] = {} if made else {name: _as_pin(span) for name, span in pins.items()}
         if made:
             body["fixed_with"] = made[0].number

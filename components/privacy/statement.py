@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.errors import ConfigError, GateError
 from components.common.remote import read
 from components.common.settings import from_mapping, require
-from components.common.words import number
+from components.common.words import listed, number
 from components.privacy.accounting import Mechanism
+
+_LISTED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +25,28 @@ class Tuned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Base:
+    """The private model that a warm start went on from. spans: the ledger's names of all that its weights come from.
+    charges: ids of the trainings behind it, oldest first."""
+
+    spans: tuple[str, ...]
+    charges: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """What is promised about one trained model.
 
-    epsilon: what the ledger composed for every run that touched the span, this one included, at `delta`, infinite where
-    nothing can be promised; run_epsilon: this run alone. span: the ledger's name of it. population, l2_norm_clip: as
-    declared. public_source: where the public split came from. charge: id of the ledger's entry. insecure: whether
-    sampling and noise came from a fixed seed. tuned: what compression stages did to the model on the private split.
-    statistics: as configured, see `PrivacyConfig`.
+    epsilon: what the ledger composed for every run that touched the spans behind the weights (see `Book.epsilon`), this
+    one included, at `delta`, infinite where nothing can be promised; run_epsilon: this run alone. spans: the ledger's
+    names of those that this run trained on, oldest first. population, l2_norm_clip: as declared. public_source: where
+    the public split came from. charge: id of the ledger's entry. pretrained: whether its first weights came from the
+    public split. insecure: whether sampling and noise came from a fixed seed. base: what it started from, None where it
+    began anew. tuned: what compression stages did to the model on the private split. statistics: as configured, see
+    `PrivacyConfig`.
     """
 
-    span: str
+    spans: tuple[str, ...]
     charge: int
     epsilon: float
     run_epsilon: float
@@ -43,10 +57,16 @@ class Statement:
     public_source: str
     pretrained: bool
     insecure: bool = False
+    base: Base | None = None
     tuned: tuple[Tuned, ...] = ()
     statistics: str = "public"
     adjacency: str = "add or remove one example"
     accountant: str = "RDP"
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The spans that the weights come from, those of what it started from included."""
+        return tuple(dict.fromkeys((*(self.base.spans if self.base else ()), *self.spans)))
 
     def in_words(self) -> str:
         """The promise, and what it does not cover, in a few paragraphs of plain English."""
@@ -66,15 +86,23 @@ class Statement:
             )
         promise = (
             f"The model satisfies (ε = {self.epsilon:.3f}, δ = {number(self.delta)})-differential privacy for adding "
-            f"or removing {self._unit()} of {self.span}."
+            f"or removing {self._unit()} of {_shortened(self.behind, 'spans')}.{self._composed()}"
         )
         if self.epsilon == self.run_epsilon:
             return promise
+        span, it = ("span", "it") if len(self.behind) == 1 else ("spans", "them")
         if self.statistics == "noised":
-            own, others = "Its training", "other runs on the span and by noisy statistics of it"
+            own, others = "Its training", f"other runs on the {span} and by noisy statistics of {it}"
         else:
-            own, others = "This run", "other runs on the span"
+            own, others = "This run", f"other runs on the {span}"
         return f"{promise} {own} alone spent ε = {self.run_epsilon:.3f}; the rest was spent by {others}."
+
+    def _composed(self) -> str:
+        if len(self.behind) == 1:
+            return ""
+        if self.mechanism.group == 1:
+            return " An example is in one of these spans, and ε is the largest of theirs."
+        return " A person may have examples in several of these spans, and ε is that of all runs on any of them."
 
     def _unit(self) -> str:
         group = self.mechanism.group
@@ -82,15 +110,27 @@ class Statement:
 
     def _mechanism(self) -> str:
         m = self.mechanism
-        start = "on weights pretrained on the public split" if self.pretrained else "from scratch"
         secrecy = "" if self.insecure else " Which examples were sampled, and the noise, are kept nowhere."
         return (
-            f"It was trained {start} by DP-SGD: {number(m.steps)} steps, each on a Poisson sample that every example "
-            f"enters with probability {m.sampling_probability:.6g}, per-example gradients clipped to an l2 norm of "
-            f"{number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm on their sum. ε "
-            f"is computed by dp_accounting ({self.accountant}) for the steps that were executed, those that a crash "
-            f"lost included.{secrecy} {self._compression()}"
+            f"It was trained {self._start()} by DP-SGD: {number(m.steps)} steps, each on a Poisson sample that every "
+            f"example{self._own()} enters with probability {m.sampling_probability:.6g}, per-example gradients clipped "
+            f"to an l2 norm of {number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm "
+            f"on their sum. ε is computed by dp_accounting ({self.accountant}) for the steps that were executed, those "
+            f"that a crash lost included.{secrecy} {self._compression()}"
         )
+
+    def _start(self) -> str:
+        began = "on weights pretrained on the public split" if self.pretrained else "from scratch"
+        if self.base is None:
+            return began
+        charges = _shortened([f"charge {id}" for id in self.base.charges], "charges")
+        return (
+            f"on the weights of an earlier private model of {_shortened(self.base.spans, 'spans')} ({charges} of the "
+            f"ledger), which began {began},"
+        )
+
+    def _own(self) -> str:
+        return f" of {_shortened(self.spans, 'spans')}" if len(self.behind) > 1 else ""
 
     def _compression(self) -> str:
         if not self.tuned:
@@ -131,6 +171,11 @@ class Statement:
         """Writes `statement.json` and `statement.txt`."""
         Path(folder, "statement.json").write_text(json.dumps(dataclasses.asdict(self), indent=2))
         Path(folder, "statement.txt").write_text(self.in_words() + "\n")
+
+
+def _shortened(names: Sequence[str], kind: str) -> str:
+    """Names in a sentence, of many only the first and the last; the statement's figures hold all."""
+    return listed(names) if len(names) <= _LISTED else f"{len(names)} {kind}, from {names[0]} to {names[-1]}"
 
 
 def load_statement(folder: str) -> Statement:

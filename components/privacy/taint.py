@@ -62,13 +62,16 @@ def taint_of(
 
     One that is given examples with a private split is taken to have read it, unless its settings, which `_READS` knows
     how to read, say otherwise. What read a private split must have put out a statement, or a release, that names a
-    charge which its inputs do not name, and the ledger must hold that charge, for that mechanism, on a span of that
-    number. A model that was brought from outside has nobody who accounts for it.
+    charge which its inputs do not name, and the ledger must hold that charge, for that mechanism, on a span of the
+    number of each that it read. A DataChecker must have been given these examples too: what spans sum up to rests on
+    whose their records are. A model that was brought from outside has nobody who accounts for it.
 
     Args:
         executions: all of them. orphans: artifacts that no execution put out. book: of the ledger. statistics: as
             configured; those that are declared as not covered are exempt, and the statement names them.
     """
+    executions = list(executions)
+    checked = {a.id for e in executions if e.kind == "DataChecker" for a in e.inputs}
     charges, unaccounted, exempt = {}, [], {}
     known = {**_EXEMPT, "StatisticsGen": DECLARED} if statistics == "declared" else _EXEMPT
     for execution in executions:
@@ -79,7 +82,7 @@ def taint_of(
             exempt[execution.name] = known[execution.kind]
         elif private and _reads_private(execution):
             covered = _new_claims(execution)
-            wrong = _uncovered(execution, private, covered, book)
+            wrong = _uncovered(execution, private, covered, book) or _unchecked(execution, private, checked)
             if wrong:
                 unaccounted.append(wrong)
             else:
@@ -112,10 +115,20 @@ def _uncovered(execution: Execution, private: list[Artifact], claims: dict[int, 
             return f"{execution.name} names charge {id}, which the ledger does not have"
         if charge.reserved != mechanism:
             return f"{execution.name} executed another mechanism than its charge {id} is for"
-    on = {name for id in claims for name in book.charges[id].spans}
+        for examples in private:
+            if not any(name.endswith(f"/span-{examples.span}") for name in charge.spans):
+                on = ", ".join(charge.spans)
+                return f"{execution.name} read span {examples.span}, and its charge {id} is on {on}"
+    return None
+
+
+def _unchecked(execution: Execution, private: list[Artifact], checked: set[int]) -> str | None:
+    """Which examples no DataChecker was given; None if each was."""
     for examples in private:
-        if not any(name.endswith(f"/span-{examples.span}") for name in on):
-            return f"{execution.name} read span {examples.span}, and its charges are on {', '.join(sorted(on))}"
+        if examples.id not in checked:
+            return (
+                f"{execution.name} read artifact {examples.id} of span {examples.span}, which no DataChecker was given"
+            )
     return None
 
 
@@ -161,6 +174,7 @@ _READS: dict[str, Callable[[Mapping[str, Any]], set[str]]] = {
     "Clusterer": _tuned_on,
     "Quantizer": _tuned_on,
     "CompressionSearch": _none,  # validation and public
+    "DriftDetector": _none,  # public
     "HoldoutScorer": _none,  # holdout
     "Resolver": _none,
 }

@@ -18,10 +18,11 @@ def Pruner(
     config: Parameter[str],
     data: Parameter[str],
     account: Parameter[str],
+    earlier: InputArtifact[list[standard_artifacts.Examples]] = None,
 ) -> None:
     """Prunes `model`; reads the split that `config` names, or none."""
     stage, images = from_json(PruneConfig, config), from_json(DataConfig, data)
-    tuning = tuning_of(stage, model, examples, pruned, images, account)
+    tuning = tuning_of(stage, model, examples, earlier, pruned, images, account)
     public = public_inputs(stage.compensate, examples.uri, images.image_shape)
     prune(load_compressed(model.uri), stage, tuning.tune, public).save(pruned.uri)
     tuning.statement.save(pruned.uri)

@@ -23,12 +23,13 @@ def Quantizer(
     data: Parameter[str],
     account: Parameter[str],
     recipe: Parameter[str],
+    earlier: InputArtifact[list[standard_artifacts.Examples]] = None,
 ) -> None:
     """Converts `model`, calibrated on `public`, and trained for it where `config` says so."""
     stage, data_config = from_json(QuantizeConfig, config), from_json(DataConfig, data)
     public = scaled(read_split(examples.uri, "public", data_config.image_shape, stage.calibration_examples).images)
     calibration = public if stage.mode in CALIBRATED else None
-    tuning = tuning_of(stage, model, examples, variant, data_config, account)
+    tuning = tuning_of(stage, model, examples, earlier, variant, data_config, account)
     made, content = quantize(load_compressed(model.uri), stage, calibration, tuning.tune)
     facts = {**described(recipe, stage.mode, made, content), **agreement(made.model, content, [public])}
     write_variant(variant, content, facts, tuning.statement)

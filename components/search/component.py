@@ -9,7 +9,7 @@ from components.common.examples import read_split
 from components.common.settings import from_json
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.charged import run_key
-from components.dp_training.tuning import fingerprint_of
+from components.dp_training.window import fingerprint_of
 from components.example_gen.config import DataConfig
 from components.gates.config import GatesConfig
 from components.privacy.statement import load_statement

@@ -9,7 +9,7 @@ from components.common.examples import iterate_split
 from components.common.settings import from_json, from_mapping
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.dp_training.randomness import generator
-from components.dp_training.tuning import fingerprint_of, span_of
+from components.dp_training.window import fingerprint_of, span_of
 from components.example_gen.config import DataConfig
 from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of

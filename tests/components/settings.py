@@ -14,7 +14,7 @@ DATA = DataConfig(
     public_source="somewhere",
 )
 STATEMENT = Statement(
-    span="d/span-1",
+    spans=("d/span-1",),
     charge=1,
     epsilon=2.5,
     run_epsilon=2.5,

@@ -59,13 +59,17 @@ def Pusher(
 
 
 def _restated(statement: Statement, account: Account, audit_uri: str) -> Statement:
-    """The statement with the ε of everything that was charged to the span until now: the choice among variants depends
-    on all of them, those that were trained further included, and of every other span behind the model."""
-    audited = json.loads(Path(audit_uri, "audit.json").read_text())["epsilon"]
-    now = max(statement.epsilon, audited, account.open().epsilon(statement.span, statement.delta))
-    allowed = account.policy.pushable_epsilon
+    """The statement with the ε of everything that was charged to the spans behind the model until now: the choice among
+    variants depends on all of them, those that were trained further included."""
+    audited = json.loads(Path(audit_uri, "audit.json").read_text())
+    unsaid = sorted(set(audited["spans"]) - set(statement.behind))
+    if unsaid:
+        raise GateError(f"a statement must name all spans behind its model. Missing: {', '.join(unsaid)}")
+    charged = account.open().book().epsilon(statement.behind, statement.delta, statement.mechanism.group)
+    now, allowed = max(statement.epsilon, audited["epsilon"], charged), account.policy.pushable_epsilon
     if now > allowed:
-        raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {statement.span}")
+        spans = ", ".join(statement.behind)
+        raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {spans}")
     return dataclasses.replace(statement, epsilon=now)
 
 
@@ -77,4 +81,5 @@ def _manifest(verdict: dict, statement: Statement) -> dict:
         "output": "logits, one a class",
         "epsilon": statement.epsilon,
         "delta": statement.delta,
+        "spans": statement.behind,
     }

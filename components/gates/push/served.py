@@ -14,14 +14,22 @@ class ServedModels(ResolverStrategy):
     def resolve_artifacts(self, store, input_dict):
         """Resolves the three lists."""
         ours = {v.get_string_custom_property("sha256") for v in input_dict["variants"]}
-        pushed = [p for p in input_dict["serving"] if p.get_int_custom_property("pushed") == 1]
-        kept = {}  # of each model the push that came first, so that another push of it changes nothing
-        for p in sorted(pushed, key=lambda p: p.id):
-            hashed = p.get_string_custom_property("sha256")
-            if hashed not in ours and p.get_int_custom_property("withdrawn") != 1:
-                kept[hashed] = (kept.get(hashed, (p, p))[0], p)
+        kept = [p for p in standing(input_dict["serving"]) if p.get_string_custom_property("sha256") not in ours]
         if not kept:
             return {**input_dict, "serving": [], "best": []}
-        serving = max(kept.values(), key=lambda first_and_last: first_and_last[1].id)[0]
-        best = max((first for first, _ in kept.values()), key=lambda p: (p.get_float_custom_property("accuracy"), p.id))
-        return {**input_dict, "serving": [serving], "best": [] if best is serving else [best]}
+        best = max(kept, key=lambda p: (p.get_float_custom_property("accuracy"), p.id))
+        return {**input_dict, "serving": kept[:1], "best": [] if best is kept[0] else [best]}
+
+
+def standing(pushes) -> list:
+    """The pushes that were not withdrawn, one a model, from the one that served last on.
+
+    Of a model that was pushed more than once it is the first push, so that another one changes nothing, and its place
+    is that of the last.
+    """
+    kept = {}
+    for p in sorted(pushes, key=lambda p: p.id):
+        if p.get_int_custom_property("pushed") == 1 and p.get_int_custom_property("withdrawn") != 1:
+            hashed = p.get_string_custom_property("sha256")
+            kept[hashed] = (kept.get(hashed, (p, p))[0], p)
+    return [first for first, _ in sorted(kept.values(), key=lambda pair: -pair[1].id)]

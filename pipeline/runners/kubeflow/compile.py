@@ -15,6 +15,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.common.errors import ConfigError
 from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
+from components.common.remote import is_remote
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
@@ -23,6 +24,7 @@ from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fin
 from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 
 _PUSHER, _REPORT = "Pusher", "Report"
+_BESIDE = "--runner=FnApiRunner"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,13 @@ def compile_config(config: Config, file: Path) -> Compiled:
         file: to write, `.yaml`; it is there whole, or as it was.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or sends Beam to workers that would not see what a step has staged.
     """
     from pipeline.graph import build
 
     cluster = config.kubeflow
-    config = _in_image(config)
+    _keep_beam_beside_what_is_staged(config)
+    config = in_image(config)
     settings = packed(json.dumps(config.as_dict()).encode())
     return compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
 
@@ -186,6 +189,15 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
         kubernetes.add_node_selector(task, label, value)
 
 
+def _keep_beam_beside_what_is_staged(config: Config) -> None:
+    """A step's copies of artifacts in a bucket are folders of its own, which workers elsewhere do not have."""
+    for kind, flags in config.beam_pipeline_args.items() if is_remote(config.kubeflow.artifacts) else ():
+        (runner, *_) = [flag for flag in reversed(flags) if flag.startswith("--runner=")] or [_BESIDE]
+        if runner != _BESIDE:
+            must = "run Beam in the step's own container, because `kubeflow.artifacts` are in a bucket"
+            raise ConfigError(f"`beam_pipeline_args.{kind}` must {must}. Received: {runner}")
+
+
 def _tell_s3(task: PipelineTask, server: S3Config) -> None:
     """Tells a step where artifacts are, and who it is there."""
     from components.common import s3
@@ -198,7 +210,7 @@ def _tell_s3(task: PipelineTask, server: S3Config) -> None:
         kubernetes.use_secret_as_env(task, server.secret, keys)
 
 
-def _in_image(config: Config) -> Config:
+def in_image(config: Config) -> Config:
     """The configuration with paths of this checkout's data and presets as they are in the image."""
     source = Path(config.kubeflow.source)
     moved = {embedded(): source / "data", PRESETS: source / "pipeline" / "configs"}

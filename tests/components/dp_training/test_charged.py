@@ -44,7 +44,7 @@ def account(tmp_path) -> Account:
 def start(account):
     """A process's look at the training `run`; each call stands for a process of its own."""
     return lambda mechanism=MECHANISM, policy=account.policy: ChargedTraining(
-        dataclasses.replace(account, policy=policy), "span", "run", mechanism, 30.0
+        dataclasses.replace(account, policy=policy), ["span"], "run", mechanism, 30.0
     )
 
 

@@ -95,7 +95,7 @@ def statement(**changes) -> Statement:
     alone = epsilon_of([TRAINED], DELTA)
     figures = {"epsilon": alone, "run_epsilon": alone, "delta": DELTA, "mechanism": TRAINED, **changes}
     declared = {"l2_norm_clip": 1.0, "population": 90, "public_source": "somewhere", "pretrained": False}
-    return Statement(**{"span": SPAN, "charge": 1, **declared, **figures})
+    return Statement(**{"spans": (SPAN,), "charge": 1, **declared, **figures})
 
 
 @pytest.fixture
@@ -115,13 +115,14 @@ def parent(artifact, ledger, make_model):
 def run(artifact, execute, account):
     """Runs one stage's node with other settings; gives its output."""
 
-    def executed(stage: str, model, examples, name="made", charged_to=account, **settings):
+    def executed(stage: str, model, examples, name="made", charged_to=account, earlier=(), **settings):
         node, key, config = STAGES[stage]
         output = artifact(Variant if stage == "quantize" else standard_artifacts.Model, name)
         said = {"config": to_json(dataclasses.replace(config, **settings)), "data": to_json(DATA)}
         said["account"] = to_json(charged_to) if "private" in settings else ""
         said |= {"recipe": "r"} if stage == "quantize" else {}
-        execute(node, {"model": model, "examples": examples}, {key: output}, **said)
+        inputs = {"model": model, "examples": examples, **({"earlier": list(earlier)} if earlier else {})}
+        execute(node, inputs, {key: output}, **said)
         return output
 
     return executed
@@ -307,9 +308,30 @@ def test_a_parent_of_a_fixed_seed_stays_without_a_promise(run, parent, examples)
 
 def test_a_model_of_another_span_is_refused(run, parent, only_public, ledger):
     only_public.set_int_custom_property("span", 7)
-    with pytest.raises(GateError, match="the span of its statement, d/span-6. Received: d/span-7$"):
+    with pytest.raises(GateError, match="the spans of its statement, d/span-6. Received: d/span-7$"):
         run("prune", parent(), only_public, private=PRIVATE)
     assert ledger.charges("d/span-7") == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_private_stage_reads_all_spans_that_its_model_was_trained_on_under_one_charge(
+    run, parent, examples, artifact, write, ledger, stage
+):
+    earlier = artifact(standard_artifacts.Examples, "earlier")
+    earlier.set_int_custom_property("span", 5)
+    spans = ("d/span-5", SPAN)
+    charge = ledger.reserve(spans, "of both", TRAINED, POLICY)
+    model = parent(said=statement(spans=spans, charge=charge.id))
+    with pytest.raises(GateError, match="the spans of its statement, d/span-5, d/span-6. Received: d/span-6$"):
+        run(stage, model, examples, private=PRIVATE)
+    with pytest.raises(DataError, match=f"split `train` must have files. Nothing is under {earlier.uri}"):
+        run(stage, model, examples, earlier=[earlier], private=PRIVATE)
+    write(earlier, "train")
+    made = run(stage, model, examples, earlier=[earlier], private=PRIVATE)
+    assert [c.spans for c in ledger.charges(SPAN)[-2:]] == [spans, spans]
+    said = load_statement(made.uri)
+    assert said.tuned[0].charge == ledger.charges("d/span-5")[-1].id
+    assert said.epsilon == ledger.epsilon(SPAN, DELTA) > ledger.epsilon("d/span-5", DELTA)
 
 
 def test_a_ledger_that_does_not_know_the_parent_makes_no_statement_that_holds(run, parent, examples, account):

@@ -16,9 +16,11 @@ from components.common.errors import BudgetError, ServiceError
 from components.privacy import filters
 from components.privacy.accounting import ORDERS, Mechanism
 from components.privacy.ledger import Ledger
+from components.privacy.reservation import Wanted
 from tests.components.privacy.conftest import DELTA, policy
 
 SPANS = ("a", "b", "c")
+SOME = st.sets(st.sampled_from(SPANS), min_size=1)
 MECHANISMS = [
     Mechanism(noise_multiplier=noise, sampling_probability=q, steps=steps)
     for noise, q, steps in ((1.5, 0.05, 40), (3.0, 0.1, 100), (0.8, 0.01, 10))
@@ -41,7 +43,7 @@ class Runs(RuleBasedStateMachine):
         if hasattr(self, "folder"):
             self.folder.cleanup()
 
-    @rule(target=open_runs, spans=st.sets(st.sampled_from(SPANS), min_size=1), mechanism=st.sampled_from(MECHANISMS))
+    @rule(target=open_runs, spans=SOME, mechanism=st.sampled_from(MECHANISMS))
     def reserve(self, spans, mechanism):
         self.names += 1
         try:
@@ -50,19 +52,18 @@ class Runs(RuleBasedStateMachine):
             return multiple()
         return self.begun(charge.id, spans, mechanism)
 
-    @rule(target=open_runs, spans=st.sets(st.sampled_from(SPANS), min_size=1), two=st.permutations(MECHANISMS))
-    def reserve_together(self, spans, two):
-        """Two runs whose mechanisms are fixed together."""
+    @rule(target=open_runs, spans=SOME, others=SOME, two=st.permutations(MECHANISMS))
+    def reserve_together(self, spans, others, two):
+        """Two runs whose mechanisms are fixed together, each on its own spans."""
         self.names += 1
         first, second, name = two[0], two[1], f"with {self.names}"
         try:
-            charge = self.ledger.reserve(
-                sorted(spans), str(self.names), first, policy(self.budget), also={name: second}
-            )
+            also = {name: Wanted(spans=tuple(others), mechanism=second)}
+            charge = self.ledger.reserve(sorted(spans), str(self.names), first, policy(self.budget), also)
         except BudgetError:
             return multiple()
-        also = self.ledger.charge_of(sorted(spans), name, second)
-        return multiple(self.begun(charge.id, spans, first), self.begun(also.id, spans, second))
+        other = self.ledger.charge_of(sorted(others), name, second)
+        return multiple(self.begun(charge.id, spans, first), self.begun(other.id, others, second))
 
     def begun(self, id, spans, mechanism):
         return {"id": id, "spans": spans, "mechanism": mechanism, "steps": 0, "over": False}

@@ -8,10 +8,10 @@ import pytest
 
 from components.common.errors import GateError
 from components.privacy.accounting import Mechanism
-from components.privacy.statement import Statement, load_statement
+from components.privacy.statement import Base, Statement, load_statement
 
 MADE = Statement(
-    span="fashion/span-4",
+    spans=("fashion/span-4",),
     charge=17,
     epsilon=2.9473,
     run_epsilon=2.9473,
@@ -50,15 +50,38 @@ def test_the_words_say_whose_examples_and_what_was_declared():
     assert "(privacy.statistics = declared)" in words and "validation and holdout" in words
 
 
+def test_the_words_name_all_spans_that_the_weights_come_from():
+    two = dataclasses.replace(MADE, spans=("f/span-3", "f/span-4"))
+    assert "of f/span-3 and f/span-4. An example is in one of these spans" in two.in_words()
+    assert "every example of f/span-3 and f/span-4 enters" in two.in_words()
+    base = Base(spans=("f/span-1", "f/span-3"), charges=(2, 7))
+    warm = dataclasses.replace(two, base=base, pretrained=True, run_epsilon=1.5)
+    assert warm.behind == ("f/span-1", "f/span-3", "f/span-4")
+    assert "of f/span-1, f/span-3 and f/span-4. An example" in warm.in_words()
+    start = "on the weights of an earlier private model of f/span-1 and f/span-3 (charge 2 and charge 7 of the ledger)"
+    assert start in warm.in_words() and "which began on weights pretrained on the public split, by" in warm.in_words()
+    assert "the rest was spent by other runs on the spans" in warm.in_words()
+    persons = dataclasses.replace(warm, mechanism=dataclasses.replace(MADE.mechanism, group=2)).in_words()
+    assert "ε is that of all runs on any of them" in persons and "the largest" not in persons
+
+
+def test_of_many_spans_the_words_name_the_first_and_the_last():
+    base = Base(spans=tuple(f"f/span-{n}" for n in range(365)), charges=tuple(range(1, 366)))
+    words = dataclasses.replace(MADE, base=base).in_words()
+    assert "365 spans, from f/span-0 to f/span-364" in words and "365 charges, from charge 1 to charge 365" in words
+    assert "of 366 spans, from f/span-0 to fashion/span-4." in words and "f/span-7" not in words
+
+
 @pytest.mark.parametrize(("delta", "warned"), [(1e-5, False), (1 / 18000, False), (1e-4, True)])
 def test_a_delta_above_one_over_the_population_is_warned_of(delta, warned):
     assert ("Warning: δ" in dataclasses.replace(MADE, delta=delta).in_words()) is warned
 
 
 def test_what_is_saved_is_loaded_and_the_words_lie_beside_it(tmp_path):
-    MADE.save(str(tmp_path))
-    assert load_statement(str(tmp_path)) == MADE
-    assert (tmp_path / "statement.txt").read_text() == MADE.in_words() + "\n"
+    for made in (MADE, dataclasses.replace(MADE, base=Base(spans=("f/span-1", "f/span-2"), charges=(3,)))):
+        made.save(str(tmp_path))
+        assert load_statement(str(tmp_path)) == made
+        assert (tmp_path / "statement.txt").read_text() == made.in_words() + "\n"
 
 
 GOOD = json.loads(json.dumps(dataclasses.asdict(MADE)))
@@ -76,6 +99,9 @@ GOOD = json.loads(json.dumps(dataclasses.asdict(MADE)))
         json.dumps(GOOD)[:-9],
         json.dumps({k: v for k, v in GOOD.items() if k != "epsilon"}),
         json.dumps({k: v for k, v in GOOD.items() if k != "mechanism"}),
+        json.dumps({k: v for k, v in GOOD.items() if k != "spans"}),
+        json.dumps({**GOOD, "spans": "fashion/span-4"}),
+        json.dumps({**GOOD, "base": {"spans": ["f/span-1"]}}),
         json.dumps({**GOOD, "colour": 1}),
         json.dumps({**GOOD, "mechanism": {}}),
         json.dumps({**GOOD, "mechanism": 3}),

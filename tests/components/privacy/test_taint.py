@@ -27,6 +27,7 @@ class Store:
         self.folder, self.place = folder, str(folder / "metadata.sqlite")
         self._store = metadata_store.MetadataStore(connection(self.place))
         self.ledger = Ledger(folder / "ledger.sqlite")
+        self._checks: dict[int, int] = {}  # by the Examples that they are of
 
     def artifact(self, kind: str, span: int | None = None, statement: Statement | None = None) -> int:
         properties = {"split_names": pb.STRING} if kind == "Examples" else {}
@@ -49,19 +50,26 @@ class Store:
         for key, value in parameters.items():
             made.custom_properties[key].string_value = value
         (number,) = self._store.put_executions([made])
+        inputs = [*inputs, *(self._checks[a] for a in inputs if a in self._checks)]
         events = [pb.Event(execution_id=number, artifact_id=a, type=pb.Event.INPUT) for a in inputs]
         events += [pb.Event(execution_id=number, artifact_id=a, type=pb.Event.OUTPUT) for a in outputs]
         self._store.put_events(events)
         return number
 
-    def examples(self, span: int = 1) -> int:
+    def examples(self, span: int = 1, checked: bool = True) -> int:
+        """Examples, whose check goes wherever they go."""
         made = self.artifact("Examples", span)
         self.execution("ImportExampleGen", [], [made])
+        if checked:
+            check = self.artifact("DataCheck")
+            self.execution("DataChecker", [made], [check])
+            self._checks[made] = check
         return made
 
-    def trained(self, examples: int, span: int = 1, inputs=(), mechanism: Mechanism = RUN) -> int:
-        """A model of DPTrainer with its charge."""
-        charge = self.ledger.reserve([f"a/span-{span}"], f"run on {examples}", mechanism, policy(10.0))
+    def trained(self, examples: int, span: int = 1, inputs=(), mechanism: Mechanism = RUN, others=()) -> int:
+        """A model of DPTrainer with its charge, on other spans too."""
+        charged = [f"a/span-{each}" for each in (span, *others)]
+        charge = self.ledger.reserve(charged, f"run on {examples}", mechanism, policy(10.0))
         model = self.artifact("Model", statement=stated(charge.id, span, mechanism))
         self.execution("DPTrainer", [examples, *inputs], [model])
         return model
@@ -73,7 +81,7 @@ class Store:
 
 def stated(charge: int, span: int = 1, mechanism: Mechanism = RUN, tuned: tuple[Tuned, ...] = ()) -> Statement:
     return Statement(
-        span=f"a/span-{span}", charge=charge, epsilon=9.0, run_epsilon=epsilon_of([RUN], DELTA), delta=DELTA,
+        spans=(f"a/span-{span}",), charge=charge, epsilon=9.0, run_epsilon=epsilon_of([RUN], DELTA), delta=DELTA,
         mechanism=mechanism, l2_norm_clip=1.0, population=100, public_source="x", pretrained=False, tuned=tuned,
     )  # fmt: skip
 
@@ -86,7 +94,7 @@ def store(tmp_path) -> Store:
 def test_a_training_that_was_charged_is_covered_by_its_charge(store):
     taint = store.taint(store.trained(store.examples()))
     assert taint.unaccounted == [] and list(taint.charges.values()) == [[1]]
-    assert list(taint.exempt) == ["ImportExampleGen (execution 1)"]
+    assert list(taint.exempt) == ["ImportExampleGen (execution 1)", "DataChecker (execution 2)"]
 
 
 @pytest.mark.parametrize("kind", ["Trainer", "Transform", "Tuner", "SomethingOfTheirs"])
@@ -112,7 +120,7 @@ def test_a_charge_for_another_mechanism_covers_nothing(store):
 
 def test_a_charge_on_another_span_covers_nothing(store):
     model = store.trained(store.examples(span=2), span=1)
-    assert "read span 2, and its charges are on a/span-1" in store.taint(model).unaccounted[0]
+    assert "read span 2, and its charge 1 is on a/span-1" in store.taint(model).unaccounted[0]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +224,38 @@ def test_the_same_model_twice_on_the_way_is_looked_at_once(store):
         store.execution("Quantizer", [examples, model], [made], config=PUBLIC)
     store.execution("Selector", [left, right], [both])
     assert list(store.taint(both).charges.values()) == [[1]]
+
+
+def test_a_training_on_several_spans_is_covered_by_one_charge_on_them_all(store):
+    own, other = store.examples(span=2), store.examples(span=1)
+    taint = store.taint(store.trained(own, span=2, inputs=[other], others=(1,)))
+    assert taint.unaccounted == [] and list(taint.charges.values()) == [[1]]
+
+
+def test_a_span_in_the_training_but_not_in_its_charge_makes_epsilon_infinite(store):
+    own, other = store.examples(span=2), store.examples(span=1)
+    store.trained(other, span=1)  # that another training was charged for it covers nothing
+    (found,) = store.taint(store.trained(own, span=2, inputs=[other])).unaccounted
+    assert found.endswith("read span 1, and its charge 2 is on a/span-2")
+
+
+def test_charges_of_which_each_is_on_one_of_the_spans_cover_no_training_on_both(store):
+    first, second = store.examples(span=1), store.examples(span=2)
+    charges = [store.ledger.reserve([f"a/span-{n}"], f"{n}", RUN, policy(10.0)) for n in (1, 2)]
+    tuned = (Tuned(charge=charges[1].id, mechanism=RUN, l2_norm_clip=1.0),)
+    model = store.artifact("Model", statement=stated(charges[0].id, tuned=tuned))
+    store.execution("DPTrainer", [first, second], [model])
+    assert "read span 2, and its charge 1 is on a/span-1" in store.taint(model).unaccounted[0]
+
+
+def test_examples_that_no_check_was_given_make_epsilon_infinite(store):
+    own, other = store.examples(span=2), store.examples(span=1, checked=False)
+    (found,) = store.taint(store.trained(own, span=2, inputs=[other], others=(1,))).unaccounted
+    assert found.endswith(f"read artifact {other} of span 1, which no DataChecker was given")
+
+
+def test_a_warm_start_under_the_charge_of_its_base_names_none(store):
+    base = store.trained(store.examples(span=1), span=1)
+    model = store.artifact("Model", statement=stated(1))
+    store.execution("DPTrainer", [store.examples(span=1), base], [model])
+    assert "names no charge" in store.taint(model).unaccounted[0]

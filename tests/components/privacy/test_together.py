@@ -1,5 +1,6 @@
 """Charges that are fixed together: stated at their best order, whatever the budget; no other charge is."""
 
+import dataclasses
 import re
 
 import dp_accounting
@@ -10,10 +11,12 @@ from components.dp_training.charged import mechanism_for
 from components.privacy import database, filters
 from components.privacy.accounting import ORDERS, Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
+from components.privacy.filters import pinned_order
 from components.privacy.ledger import Ledger
+from components.privacy.reservation import Wanted
 from tests.components.privacy.conftest import DELTA
 
-A = "a/span-1"
+A, B = "a/span-1", "a/span-2"
 
 
 def config(budget: float, epsilon: float = 2.95, share: float = 0.05) -> PrivacyConfig:
@@ -31,7 +34,7 @@ def counts(policy: PrivacyConfig) -> Mechanism:
 
 
 def reserve(ledger: Ledger, policy: PrivacyConfig, run: str = "training"):
-    return ledger.reserve([A], run, training(policy), policy, {"counts": counts(policy)})
+    return ledger.reserve([A], run, training(policy), policy, {"counts": Wanted(spans=(A,), mechanism=counts(policy))})
 
 
 @pytest.fixture
@@ -127,3 +130,32 @@ def test_both_stand_or_neither(place, monkeypatch):
     assert ledger.charges(A) == Ledger(place).charges(A) == []
     reserve(ledger, config(8.0))
     assert len(Ledger(place).charges(A)) == 2 and Ledger(place).verify() == []
+
+
+def apart(ledger: Ledger, policy: PrivacyConfig):
+    """A training on two spans, with counts of the newer one alone."""
+    return ledger.reserve(
+        [A, B], "training", training(policy), policy, {"counts": Wanted(spans=(B,), mechanism=counts(policy))}
+    )
+
+
+def test_each_is_charged_on_its_own_spans_alone(ledger):
+    policy = config(8.0)
+    charge = apart(ledger, policy)
+    assert [c.run for c in ledger.charges(A)] == ["training"]
+    assert [(c.run, c.batch) for c in ledger.charges(B)] == [("training", charge.id), ("counts", charge.id)]
+    assert ledger.charge_of([B], "counts", counts(policy)).spans == (B,)
+    assert ledger.epsilon(A, DELTA) == epsilon_of([training(policy)], DELTA)
+    assert ledger.epsilon(B, DELTA) == epsilon_of([training(policy), counts(policy)], DELTA)
+    book = ledger.book()
+    assert book.spans[A].order == pinned_order(8.0, DELTA, training(policy).curve())
+    assert book.spans[B].order == pinned_order(8.0, DELTA, training(policy).curve() + counts(policy).curve())
+
+
+def test_one_that_does_not_fit_on_its_own_span_refuses_both_and_names_it(ledger):
+    policy = config(8.0)
+    both = dataclasses.replace(policy, budget_epsilon=epsilon_of([training(policy), counts(policy)], DELTA) - 0.003)
+    assert ledger.reserve(["c"], "training alone", training(policy), both)
+    with pytest.raises(BudgetError, match=f"the budget of span {B} must hold"):
+        apart(ledger, both)
+    assert ledger.charges(A) == ledger.charges(B) == []

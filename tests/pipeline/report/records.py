@@ -88,12 +88,19 @@ RECORD = {
     "data": {
         "name": "pets",
         "span": 1,
+        "span_name": "span-1",
         "classes": ["cat", "dog"],
         "public_source": "elsewhere",
         "population": 12345,
         "roles": {"train": {"examples": None, "pattern": "train/*"}, "holdout": {"examples": 8000, "pattern": "h/*"}},
     },
-    "privacy": {"epsilon": 2.5, "delta": 1e-5, "statement": "It is private.\n\nNot all of it."},
+    "privacy": {
+        "epsilon": 2.5,
+        "delta": 1e-5,
+        "spans": ["d/span-1"],
+        "base": None,
+        "statement": "It is private.\n\nNot all of it.",
+    },
     "parent": {
         "accuracy": 0.8433,
         "bytes": 107000,

@@ -19,7 +19,7 @@ from components.privacy.account import Account
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.config import PrivacyConfig
 from components.privacy.ledger import Ledger
-from components.privacy.statement import load_statement
+from components.privacy.statement import Base, load_statement
 from components.quantization.core import convert
 from components.shipped.unpack import unpack
 from tests.components import settings
@@ -58,6 +58,7 @@ def run(artifact, execute, tmp_path, ledger):
         ids=(7, 8),
         whole=True,
         audited=0.0,
+        spans=("d/span-1",),
     ):
         selection, made, judged = (
             artifact(k, n) for k, n in ((Selection, "selection"), (Variant, "v"), (Verdict, "j"))
@@ -80,7 +81,7 @@ def run(artifact, execute, tmp_path, ledger):
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
         parameters = {"account": account, "serving": str(tmp_path / "serving")}
         audit = artifact(PrivacyAudit, "audit")
-        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": audited}))
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": audited, "spans": spans}))
         inputs = {"selection": [selection] if whole else [], "variants": [made], "verdicts": [judged], "audit": audit}
         execute(Pusher, inputs, {"pushed": output}, **parameters)
         return output
@@ -216,6 +217,21 @@ def test_the_same_model_with_another_epsilon_is_served_with_it(run, ledger, tmp_
     assert run().get_int_custom_property("version") == 2
     manifest = served(tmp_path / "serving")[1].with_name("manifest.json")
     assert json.loads(manifest.read_text())["epsilon"] == ledger.epsilon("d/span-1", POLICY.delta)
+
+
+def test_the_epsilon_is_that_of_all_spans_behind_the_model_as_the_ledger_has_them_now(run, ledger):
+    warm = dataclasses.replace(STATEMENT, base=Base(spans=("d/span-0",), charges=(7,)))
+    with pytest.raises(GateError, match="Received: inf for d/span-0, d/span-1$"):
+        run(statement=warm)  # the ledger does not know span 0
+    for run_name in ("its base", "later"):
+        ledger.reserve(["d/span-0"], run_name, MECHANISM, POLICY)
+    said = load_statement(run(statement=warm, spans=("d/span-0", "d/span-1")).uri)
+    assert said.epsilon == ledger.epsilon("d/span-0", POLICY.delta) > ledger.epsilon("d/span-1", POLICY.delta)
+
+
+def test_a_statement_that_leaves_out_a_span_behind_its_model_is_refused(run, tmp_path):
+    says = "^a statement must name all spans behind its model. Missing: d/span-0$"
+    refused(tmp_path, run, says, spans=("d/span-0", "d/span-1"))
 
 
 def test_a_ledger_that_lost_charges_makes_no_epsilon_smaller(run):

@@ -8,6 +8,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components.common.errors import ConfigError
 from pipeline.config import Config, from_dict, load
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import code_fingerprint, decode
@@ -141,6 +142,21 @@ def root_of(container: dict) -> str:
     part = decode(after(container, "--slice"))
     bind(part, "run-1")
     return part.runtime_spec.pipeline_root.field_value.string_value
+
+
+def test_workers_of_beam_that_would_not_see_what_a_step_staged_are_refused(tmp_path):
+    def said(*flags: str) -> str:
+        beam = f"beam_pipeline_args.Evaluator={list(flags)}"
+        config = load("tiny", ["kubeflow.artifacts=s3://bucket/prefix", beam])
+        with pytest.raises(ConfigError) as refused:
+            compile_config(config, tmp_path / "tiny.yaml")
+        return str(refused.value)
+
+    elsewhere = ("--runner=PortableRunner", "--job_endpoint=there:8099", "--environment_type=LOOPBACK")
+    must = "`beam_pipeline_args.Evaluator` must run Beam in the step's own container"
+    assert said(*elsewhere).startswith(must) and said("--runner=FnApiRunner", *elsewhere).startswith(must)
+    beside = 'beam_pipeline_args.Evaluator=["--direct_num_workers=2", "--direct_running_mode=multi_processing"]'
+    compile_config(load("tiny", ["kubeflow.artifacts=s3://bucket/prefix", beside]), tmp_path / "tiny.yaml")
 
 
 def test_googles_bucket_needs_nothing_but_its_name(tmp_path):
