@@ -54,10 +54,10 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         span: of the examples; None leaves it to the runtime parameter SPAN, and without one to the newest.
     """
     components = nodes(config, places, span)
-    place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
+    place(components, config.beam_pipeline_args, paths=(places.artifacts, config.data.root))
     return Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(places.artifacts),
+        pipeline_root=places.artifacts,
         components=components,
         enable_cache=True,
         beam_pipeline_args=list(IN_PROCESS),

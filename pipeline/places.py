@@ -9,10 +9,11 @@ from pipeline.config import Config
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a pipeline keeps things: artifacts, MLMD (see `mlmd.connection`), the ledger, the journals of private
-    training, the count of what `holdout` decided, and the serving folder."""
+    """Where a pipeline keeps things: artifacts (a folder, or in a cluster `s3://…` or `gs://…`), MLMD (see
+    `mlmd.connection`), the ledger, the journals of private training, the count of what `holdout` decided, and the
+    serving folder."""
 
-    artifacts: Path
+    artifacts: str
     metadata: str
     ledger: str
     journals: Path
@@ -23,7 +24,7 @@ class Places:
 def places_of(root: Path, pipeline: str) -> Places:
     """The places of the pipeline of that name; all but its serving folder are its root's."""
     return Places(
-        artifacts=root / "artifacts",
+        artifacts=str(root / "artifacts"),
         metadata=metadata_of(root),
         ledger=ledger_of(root),
         journals=root / "journals",
@@ -33,10 +34,17 @@ def places_of(root: Path, pipeline: str) -> Places:
 
 
 def places_in_cluster(config: Config) -> Places:
-    """The places of a configuration's pipeline on Kubeflow: the volume is its root, and servers keep the rest."""
+    """The places of a configuration's pipeline on Kubeflow: the volume is its root, and servers keep the rest. What is
+    on the machine that compiles has no part in it."""
     cluster = config.kubeflow
-    there = places_of(Path(cluster.root), config.name)
-    return replace(there, metadata=cluster.metadata, ledger=cluster.ledger or there.ledger)
+    root = Path(cluster.root)
+    there = places_of(root, config.name)
+    return replace(
+        there,
+        artifacts=cluster.artifacts or there.artifacts,
+        metadata=cluster.metadata,
+        ledger=cluster.ledger or _ledger_file(root),
+    )
 
 
 def metadata_of(root: Path) -> str:
@@ -46,4 +54,8 @@ def metadata_of(root: Path) -> str:
 
 def ledger_of(root: Path) -> str:
     """Where a root's ledger is: a server, if LOCKGATE_LEDGER names one."""
-    return os.environ.get("LOCKGATE_LEDGER") or str(root / "ledger.sqlite")
+    return os.environ.get("LOCKGATE_LEDGER") or _ledger_file(root)
+
+
+def _ledger_file(root: Path) -> str:
+    return str(root / "ledger.sqlite")

@@ -9,6 +9,7 @@ from tfx.orchestration import metadata
 
 from components.common.events import INPUTS, MADE, OUTPUTS
 from components.common.mlmd import connection
+from components.common.remote import read
 
 
 class Lineage:
@@ -76,7 +77,7 @@ def outcome(database: str, run_id: str) -> dict[str, Any]:
         "counts": _read(checks[0].uri, "check.json")["examples"] if checks else {},
         "parent": verdicts[0]["parent"] if verdicts else None,
         "variants": [_variant(v) for v in verdicts],
-        "searches": [_search(a.uri) for a in lineage.outputs("Variant") if Path(a.uri, "search.json").exists()],
+        "searches": [told for a in lineage.outputs("Variant") if (told := _search(a.uri))],
         "pushed": _pushed(lineage),
         "lineage": lineage.rows(),
     }
@@ -131,9 +132,12 @@ def _variant(verdict: dict[str, Any]) -> dict[str, Any]:
     return {**{key: verdict[key] for key in keys}, "reasons": reasons}
 
 
-def _search(uri: str) -> dict[str, Any]:
-    """What a search tried; what it scanned before stays in its artifact."""
-    told = _read(uri, "search.json")
+def _search(uri: str) -> dict[str, Any] | None:
+    """What a search tried, if a search made it; what it scanned before stays in its artifact."""
+    try:
+        told = _read(uri, "search.json")
+    except FileNotFoundError:
+        return None
     return {key: told[key] for key in ("recipe", "target", "chosen", "within", "pareto", "tries")}
 
 
@@ -144,16 +148,18 @@ def _privacy(lineage: Lineage) -> dict[str, Any] | None:
         return None
     statement = _read(found[0].uri, "statement.json")
     mechanism = statement.pop("mechanism")
-    return {**statement, **mechanism, "statement": Path(found[0].uri, "statement.txt").read_text()}
+    return {**statement, **mechanism, "statement": read(found[0].uri, "statement.txt").decode()}
 
 
 def _statistics(lineage: Lineage) -> dict[str, Any] | None:
     """What noisy statistics released, and what it cost alone."""
-    found = [a.uri for a in lineage.outputs("ExampleStatistics") if Path(a.uri, "counts.json").exists()]
-    if not found:
-        return None
-    release = _read(found[0], "release.json")
-    return {**_read(found[0], "counts.json"), "epsilon": release["epsilon"], "delta": release["delta"]}
+    for artifact in lineage.outputs("ExampleStatistics"):
+        try:
+            counts, release = (_read(artifact.uri, name) for name in ("counts.json", "release.json"))
+        except FileNotFoundError:
+            continue
+        return {**counts, "epsilon": release["epsilon"], "delta": release["delta"]}
+    return None
 
 
 def _drift(lineage: Lineage) -> dict[str, Any] | None:
@@ -176,4 +182,4 @@ def _pushed(lineage: Lineage) -> dict[str, Any] | None:
 
 
 def _read(uri: str, name: str) -> dict[str, Any]:
-    return json.loads(Path(uri, name).read_text())
+    return json.loads(read(uri, name))

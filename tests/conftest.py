@@ -1,10 +1,14 @@
 """What all tests share. tf_keras is the Keras of this project, which must be said before TensorFlow is imported."""
 
 import os
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.s3_server import S3Server
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -20,3 +24,24 @@ def skip_without(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"must be there in CI: {what}", pytrace=False)
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def s3_running() -> "Iterator[S3Server]":
+    from tests.s3_server import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_running: "S3Server", monkeypatch) -> "Iterator[S3Server]":
+    """An S3 server with an empty bucket, which this process's environment leads to."""
+    from components.common import s3
+
+    s3_running.furnish()
+    for name, value in s3_running.environment.items():
+        monkeypatch.setenv(name, value)
+    s3._client.cache_clear()
+    yield s3_running
+    s3._client.cache_clear()

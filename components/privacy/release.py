@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.errors import ConfigError, GateError
+from components.common.remote import read
 from components.common.settings import from_mapping
 from components.privacy.accounting import Mechanism
 
@@ -26,12 +27,12 @@ class Release:
 
 
 def load_release(folder: str) -> Release:
-    """Reads what `Release.save` wrote.
+    """Reads what `Release.save` wrote, wherever the artifact lies.
 
     Raises:
         GateError: there is none, or it cannot be read.
     """
     try:
-        return from_mapping(Release, json.loads(Path(folder, "release.json").read_text()), "")
+        return from_mapping(Release, json.loads(read(folder, "release.json")), "")
     except (OSError, ValueError, TypeError, AttributeError, ConfigError) as error:
         raise GateError(f"`{folder}` must hold a release.json. Received: {' '.join(str(error).split())}") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.errors import ConfigError, GateError
+from components.common.remote import read
 from components.common.settings import from_mapping, require
 from components.common.words import listed, number
 from components.privacy.accounting import Mechanism
@@ -178,14 +179,14 @@ def _shortened(names: Sequence[str], kind: str) -> str:
 
 
 def load_statement(folder: str) -> Statement:
-    """Reads what `Statement.save` wrote.
+    """Reads what `Statement.save` wrote, wherever the artifact lies.
 
     Raises:
         GateError: there is none, it cannot be read, it names no span, or its ε is below what the run alone spent: ε is
             then unbounded.
     """
     try:
-        made = from_mapping(Statement, json.loads(Path(folder, "statement.json").read_text()), "")
+        made = from_mapping(Statement, json.loads(read(folder, "statement.json")), "")
         require(bool(made.spans), "spans", "name at least one", made.spans)
         require(made.epsilon >= made.run_epsilon * (1 - 1e-9), "epsilon", "be at least run_epsilon", made.epsilon)
     except (OSError, ValueError, ConfigError) as error:

@@ -158,7 +158,7 @@ def _leavings(records: _Records, kept: set[int], places: Places, root: Path, run
     """A row for everything that goes: artifacts, and of older runs the logs and what they could go on from."""
     staying = {artifact.uri for id, artifact in records.artifacts.items() if id in kept}
     for uri in sorted({a.uri for a in records.artifacts.values()} - staying):
-        yield from _row("artifact", Path(uri), within=places.artifacts)
+        yield from _row("artifact", Path(uri), within=Path(places.artifacts))
     known, recent = {name for name, _ in records.runs}, records.names(runs)
     for run in sorted(known - recent):
         yield from _row("log", root / "runs" / run / "log.txt", within=root)

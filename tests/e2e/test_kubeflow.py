@@ -1,4 +1,5 @@
-"""The tiny preset as Kubeflow runs it: compiled, then every step a process of its own, MLMD in a MariaDB."""
+"""The tiny preset as Kubeflow runs it: compiled, then every step a process of its own, MLMD in a MariaDB, the
+pipeline's root in a bucket."""
 
 import json
 from pathlib import Path
@@ -11,10 +12,11 @@ from pipeline.config import load
 from tests.conftest import skip_without
 from tests.e2e.conftest import PROJECT, run_tiny
 from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, kill
+from tests.s3_server import BUCKET, REGION, S3Server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 SECRET = {"username": "pipeline", "password": "k9-Sesame-open"}
-SPAN = "fashion-mnist/span-1"
+ARTIFACTS = f"s3://{BUCKET}/lockgate/artifacts"
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +38,31 @@ def place(server):
     return f"mysql://{address}/mlmd"
 
 
-def compiled(folder: Path, root: Path, place: str, *settings: str) -> Path:
+@pytest.fixture(scope="module")
+def bucket(s3_running):
+    """Where the pipeline's root is."""
+    s3_running.furnish()
+    return s3_running
+
+
+@pytest.fixture(scope="module")
+def secrets(bucket):
+    return {"mysql-secret": SECRET, "s3-secret": bucket.secret}
+
+
+def compiled(folder: Path, root: Path, place: str, bucket: S3Server, *settings: str) -> Path:
     from pipeline.runners.kubeflow.compile import compile_config
 
     root.mkdir(exist_ok=True)
     mounts = (f"kubeflow.source={PROJECT}", f"kubeflow.root={root}", f"kubeflow.metadata={place}")
-    compile_config(load("tiny", [*mounts, *settings]), folder / "tiny.yaml")
+    objects = f'{{endpoint = "{bucket.url}", region = "{REGION}", secret = "s3-secret"}}'
+    there = (f"kubeflow.artifacts={ARTIFACTS}", f"kubeflow.s3={objects}")
+    compile_config(load("tiny", [*mounts, *there, *settings]), folder / "tiny.yaml")
     return folder / "tiny.yaml"
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, place):
+def ran(tmp_path_factory, place, bucket, secrets):
     """A first run on the cluster: its root, and what became of it; its first try of a step was killed."""
     folder = tmp_path_factory.mktemp("cluster")
     killed = []
@@ -56,8 +72,8 @@ def ran(tmp_path_factory, place):
             killed.append(name)
             kill(process)
 
-    cluster = Cluster(folder=folder / "steps", secrets={"mysql-secret": SECRET}, started=started)
-    file = compiled(folder, folder / "root", place)
+    cluster = Cluster(folder=folder / "steps", secrets=secrets, started=started)
+    file = compiled(folder, folder / "root", place, bucket)
     return folder, cluster.run(file)
 
 
@@ -101,19 +117,31 @@ def test_kubeflow_shows_the_page_the_table_and_the_figures(ran):
     assert report.metrics["pushed"] == 1 and report.metrics["epsilon"] == record["privacy"]["epsilon"]
 
 
-def test_no_secret_is_in_a_log_the_yaml_an_artifact_or_mlmd(ran, server):
+def test_no_secret_is_in_a_log_the_yaml_an_artifact_or_mlmd(ran, server, bucket):
     folder, run = ran
-    password = SECRET["password"].encode()
-    found = [p for p in folder.rglob("*") if p.is_file() and password in p.read_bytes()]
-    assert found == [] and any(p.name == "tiny.yaml" for p in folder.rglob("*"))
-    assert password not in server.dump("mlmd") and run.id.encode() in server.dump("mlmd")
+    files = {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    told = {**files, **bucket.objects(), "mlmd": server.dump("mlmd")}
+    assert str(folder / "tiny.yaml") in files and run.id.encode() in told["mlmd"] and len(told) > len(files) + 100
+    for secret in (SECRET["password"], bucket.secret_key, bucket.access_key):
+        assert [place for place, content in told.items() if secret.encode() in content] == []
 
 
-def test_again_everything_comes_from_the_cache_and_nothing_is_charged(ran, place):
+def test_artifacts_are_in_the_bucket_whole_and_what_must_be_locked_is_on_the_volume(ran, bucket):
+    folder, run = ran
+    record, root = record_of(folder, run), f"{ARTIFACTS}/"
+    assert all(row["uri"].startswith(root) for row in record["lineage"])
+    keys = {f"s3://{BUCKET}/{key}" for key in bucket.objects()}
+    assert {f"{row['uri']}/.manifest.json" for row in record["lineage"]} <= keys
+    left = {p.name for p in (folder / "root").iterdir()}
+    assert left == {"runs", "journals", "holdout.sqlite", "ledger.sqlite", "serving"}
+    assert Path(record["pushed"]["path"]).is_relative_to(folder / "root" / "serving")
+
+
+def test_again_everything_comes_from_the_cache_and_nothing_is_charged(ran, secrets):
     folder, _ = ran
     ledger = Ledger(folder / "root" / "ledger.sqlite")
     before = ledger.export()
-    cluster = Cluster(folder=folder / "again", secrets={"mysql-secret": SECRET})
+    cluster = Cluster(folder=folder / "again", secrets=secrets)
     run = cluster.run(folder / "tiny.yaml")
     record = record_of(folder, run)
     assert run.state == SUCCEEDED and record["state"] == "pushed", run.log()
@@ -123,25 +151,25 @@ def test_again_everything_comes_from_the_cache_and_nothing_is_charged(ran, place
     assert ledger.export() == before and record["data"]["span"] == 1
 
 
-def test_a_budget_that_is_spent_is_a_run_that_pushed_nothing(ran, place):
+def test_a_budget_that_is_spent_is_a_run_that_pushed_nothing(ran, place, bucket, secrets):
     folder, _ = ran
-    cluster = Cluster(folder=folder / "refused", secrets={"mysql-secret": SECRET})
+    cluster = Cluster(folder=folder / "refused", secrets=secrets)
     changed = ("privacy.budget_epsilon=3.0", "trainer.learning_rate=0.4")
     (folder / "other").mkdir()
-    run = cluster.run(compiled(folder / "other", folder / "root", place, *changed))
+    run = cluster.run(compiled(folder / "other", folder / "root", place, bucket, *changed))
     record = record_of(folder, run)
     assert run.state == SUCCEEDED and (record["state"], record["exit_code"]) == ("refused", 3), run.log()
     assert run.states["if-pushed"] == SKIPPED and "pushed" not in run.steps and "the budget of span" in record["error"]
     assert "is skipped, because the run was refused" in run.steps["Selector"].log
 
 
-def test_what_does_not_fit_together_is_one_line_and_exit_code_2(ran, place):
+def test_what_does_not_fit_together_is_one_line_and_exit_code_2(ran, secrets):
     folder, _ = ran
     text = (folder / "tiny.yaml").read_text()
     other = folder / "other.yaml"
     code = text.split("--code")[1].split("- ")[1].split()[0]
     other.write_text(text.replace(code, "c0de" * 16))
-    run = Cluster(folder=folder / "code", secrets={"mysql-secret": SECRET}).run(other)
+    run = Cluster(folder=folder / "code", secrets=secrets).run(other)
     first = run.steps["ImportSchemaGen"]
     assert run.state == FAILED and first.tries == [2, 2, 2]
     assert "the image must hold the code that compiled the graph" in first.log and "Traceback" not in first.log

@@ -15,14 +15,16 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.common.errors import ConfigError
 from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
+from components.common.remote import is_remote
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
-from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
+from pipeline.runners.kubeflow.config import KubeflowConfig, S3Config, StepConfig
 from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced
 from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 
 _PUSHER, _REPORT = "Pusher", "Report"
+_BESIDE = "--runner=FnApiRunner"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +43,12 @@ def compile_config(config: Config, file: Path) -> Compiled:
         file: to write, `.yaml`; it is there whole, or as it was.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or sends Beam to workers that would not see what a step has staged.
     """
     from pipeline.graph import build
 
     cluster = config.kubeflow
+    _keep_beam_beside_what_is_staged(config)
     config = in_image(config)
     settings = packed(json.dumps(config.as_dict()).encode())
     return compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
@@ -169,6 +172,8 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
         kubernetes.use_secret_as_env(task, cluster.metadata_secret, keys)
     if cluster.ledger_secret:
         kubernetes.use_secret_as_env(task, cluster.ledger_secret, {"password": LEDGER_PASSWORD})
+    if cluster.artifacts.startswith("s3://"):
+        _tell_s3(task, cluster.s3)
     for set_, value in (
         (task.set_cpu_request, own.cpu_request),
         (task.set_cpu_limit, own.cpu_limit),
@@ -182,6 +187,27 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
         task.set_accelerator_limit(own.gpu)
     for label, value in own.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
+
+
+def _keep_beam_beside_what_is_staged(config: Config) -> None:
+    """A step's copies of artifacts in a bucket are folders of its own, which workers elsewhere do not have."""
+    for kind, flags in config.beam_pipeline_args.items() if is_remote(config.kubeflow.artifacts) else ():
+        (runner, *_) = [flag for flag in reversed(flags) if flag.startswith("--runner=")] or [_BESIDE]
+        if runner != _BESIDE:
+            must = "run Beam in the step's own container, because `kubeflow.artifacts` are in a bucket"
+            raise ConfigError(f"`beam_pipeline_args.{kind}` must {must}. Received: {runner}")
+
+
+def _tell_s3(task: PipelineTask, server: S3Config) -> None:
+    """Tells a step where artifacts are, and who it is there."""
+    from components.common import s3
+
+    for name, value in ((s3.ENDPOINT, server.endpoint), (s3.REGION, server.region), (s3.ADDRESSING, server.addressing)):
+        if value:
+            task.set_env_variable(name, value)
+    if server.secret:
+        keys = {"accesskey": s3.ACCESS_KEY, "secretkey": s3.SECRET_KEY}
+        kubernetes.use_secret_as_env(task, server.secret, keys)
 
 
 def in_image(config: Config) -> Config:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from components.common.settings import require
 
 _CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
+_BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[\w-][\w!.*'()-]*)*")
 DEFAULT = "default"
 
 
@@ -39,13 +40,36 @@ class StepConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class S3Config:
+    """The server of `s3://` places. endpoint: its address, such as http://minio-service.kubeflow:9000; empty: AWS.
+    region: of the bucket. addressing: `path` (server/bucket), `virtual` (bucket.server), or `auto`, which is `path`
+    where there is an endpoint. secret: Kubernetes secret with the keys `accesskey` and `secretkey`; empty: the role of
+    the step's service account."""
+
+    endpoint: str = ""
+    region: str = "us-east-1"
+    addressing: str = "auto"
+    secret: str = ""
+
+    def __post_init__(self):
+        web = self.endpoint.startswith(("http://", "https://"))
+        require(web or not self.endpoint, "endpoint", "begin with http:// or https://", self.endpoint)
+        require("@" not in self.endpoint, "endpoint", "hold no user, who comes from secret", "…@…")
+        require(bool(self.region), "region", "name a region", self.region)
+        known = ("auto", "path", "virtual")
+        require(self.addressing in known, "addressing", f"be one of {', '.join(known)}", self.addressing)
+
+
+@dataclass(frozen=True, kw_only=True)
 class KubeflowConfig:
     """Where a cluster keeps things.
 
     image: of every step. source: folder of the project in it. claim: persistent volume claim that all steps share;
-    root: where it is mounted, and what `--root` is elsewhere. metadata: MLMD's server, `mysql://host:port/database` or
-    `grpc://host:port`. metadata_secret: Kubernetes secret with MySQL's `username` and `password`. ledger: URL of the
-    ledger's database without a password; empty: a file under `root`. ledger_secret: secret with its `password`.
+    root: where it is mounted, and what `--root` is elsewhere. artifacts: empty: in a folder of `root`; or
+    `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`: only what must be locked is then on the
+    volume. metadata: MLMD's server, `mysql://host:port/database` or `grpc://host:port`. metadata_secret: Kubernetes
+    secret with MySQL's `username` and `password`. ledger: URL of the ledger's database without a password; empty: a
+    file under `root`. ledger_secret: secret with its `password`.
     steps: by kind of node (`DPTrainer`, `Quantizer`, `Report`, …) what it may use; those that are not named take
     `default`.
     """
@@ -54,6 +78,8 @@ class KubeflowConfig:
     source: str = "/lockgate"
     claim: str = "lockgate"
     root: str = "/mnt/lockgate"
+    artifacts: str = ""
+    s3: S3Config = field(default_factory=S3Config)
     metadata: str = "mysql://mysql.kubeflow:3306/lockgate"
     metadata_secret: str = "mysql-secret"
     ledger: str = ""
@@ -65,6 +91,11 @@ class KubeflowConfig:
         for name in ("source", "root"):
             value = getattr(self, name)
             require(value.startswith("/") and value != "/", name, "be an absolute path in the container", value)
+        held = not self.artifacts or bool(_BUCKET.fullmatch(self.artifacts))
+        told = "…@…" if "@" in self.artifacts else self.artifacts
+        require(held, "artifacts", "be empty, s3://bucket/prefix or gs://bucket/prefix", told)
+        used = self.artifacts.startswith("s3://") or self.s3 == S3Config()
+        require(used, "s3", "come with artifacts that are in s3://…", self.artifacts or "artifacts on the volume")
         known = ("mysql://", "grpc://")
         require(
             self.metadata.startswith(known),

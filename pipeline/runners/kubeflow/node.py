@@ -111,17 +111,12 @@ def checked(step: argparse.Namespace) -> None:
 def _launched(part, node, shared) -> str:
     """Launches the node; gives the sentence that says how it ended."""
     from pipeline.failures import explain
-    from pipeline.runners.kubeflow.shared import StampingLauncher
     from pipeline.runners.nodes import launch, state_of
 
-    id, root = node.node_info.id, Path(part.runtime_spec.pipeline_root.field_value.string_value)
+    id, root = node.node_info.id, part.runtime_spec.pipeline_root.field_value.string_value
+    launched_by = _made_ready(root, node, shared.unfinished())
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        shared.remove_leftovers(root)
-    except OSError as error:
-        raise unwritable(root, error) from None
-    try:
-        launched = launch(part, node, shared.database, StampingLauncher)
+        launched = launch(part, node, shared.database, launched_by)
     except Interrupted:
         shared.cancel()
         raise
@@ -139,6 +134,27 @@ def _launched(part, node, shared) -> str:
     if state == "failed":
         raise LockgateError(f"node {id} must find its inputs. The log says which are missing")
     return f"{id} {state}"
+
+
+def _made_ready(root: str, node, leftovers: list[int]):
+    """Makes sure that the pipeline's root can be written, and removes what earlier tries have left there; gives the
+    launcher for it."""
+    from components.common.remote import is_remote
+    from pipeline.runners.kubeflow.shared import StampingLauncher
+    from pipeline.runners.nodes import remove_outputs
+
+    if is_remote(root):
+        from pipeline.runners.kubeflow import staging
+
+        staging.make_ready(root, node, leftovers)
+        return staging.StagingLauncher
+    try:
+        Path(root).mkdir(parents=True, exist_ok=True)
+        for execution in leftovers:
+            remove_outputs(Path(root), execution)
+    except OSError as error:
+        raise unwritable(Path(root), error) from None
+    return StampingLauncher
 
 
 def explained(error: Exception, step: argparse.Namespace) -> LockgateError:

@@ -3,7 +3,6 @@
 import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
@@ -13,7 +12,7 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.errors import ConfigError, ServiceError
-from pipeline.runners.nodes import remove_outputs, state_name
+from pipeline.runners.nodes import state_name
 
 _REFUSED, _CAUSE, _GRAPH, _POD = "lockgate_refused", "lockgate_cause", "lockgate_graph", "kfp_pod_name"
 _RUN, _NODE = "pipeline_run", "node"
@@ -128,14 +127,12 @@ class SharedRun:
             found = handle.store.get_artifacts_by_id(sorted(ids)) if ids else []
         return any(artifact.custom_properties["pushed"].int_value == 1 for artifact in found)
 
-    def remove_leftovers(self, artifacts: Path) -> None:
-        """Removes what a try of this step that was killed or failed has half written; TFX goes on under the same
-        execution, in the same folders."""
+    def unfinished(self) -> list[int]:
+        """The executions that tries of this step began which were killed or failed; TFX goes on under the same, in the
+        same folders."""
         with metadata.Metadata(self.database) as handle:
             ended = (_States.COMPLETE, _States.CACHED)
-            ids = [e.id for e in self._executions(handle.store) if e.last_known_state not in ended]
-        for id in ids:
-            remove_outputs(artifacts, id)
+            return [e.id for e in self._executions(handle.store) if e.last_known_state not in ended]
 
     def cancel(self) -> None:
         """Says that this step's execution does not run any more."""

@@ -8,9 +8,11 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components.common.errors import ConfigError
 from pipeline.config import Config, from_dict, load
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import code_fingerprint, decode
+from pipeline.runners.nodes import bind
 
 CLUSTER = """
 kubeflow.image="registry.example/lockgate:7"
@@ -111,6 +113,57 @@ def test_secrets_are_named_and_their_values_come_from_kubernetes(compiled, tasks
         variables = {pair["envVar"] for pairs in known.values() for pair in pairs}
         assert variables == {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD", "LOCKGATE_LEDGER_PASSWORD"}
         assert [v["mountPath"] for v in on["pvcMount"]] == ["/mnt/lockgate"]
+        assert "env" not in executor(compiled, name)[0]  # of a bucket that is not used
+
+
+def test_where_the_bucket_is_reaches_every_step_and_who_may_use_it_comes_from_kubernetes(tmp_path):
+    server = '{endpoint = "http://minio:9000", region = "north", addressing = "path", secret = "s3-secret"}'
+    settings = ["kubeflow.artifacts=s3://bucket/prefix", f"kubeflow.s3={server}"]
+    compile_config(load("tiny", settings), tmp_path / "tiny.yaml")
+    spec, platform = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
+    steps = {k: v["container"] for k, v in spec["deploymentSpec"]["executors"].items() if k != "exec-pushed"}
+    for name, container in steps.items():
+        assert {v["name"]: v["value"] for v in container["env"]} == {
+            "AWS_ENDPOINT_URL_S3": "http://minio:9000",
+            "AWS_DEFAULT_REGION": "north",
+            "LOCKGATE_S3_ADDRESSING": "path",
+        }
+        on = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][name]
+        (secret,) = (each for each in on["secretAsEnv"] if each["secretName"] == "s3-secret")
+        keys = {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]}
+        assert keys == {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+        assert [v["mountPath"] for v in on["pvcMount"]] == ["/mnt/lockgate"]
+    assert len(steps) == 28
+    assert root_of(steps["exec-dptrainer"]) == "s3://bucket/prefix"
+
+
+def root_of(container: dict) -> str:
+    """The root that a step's slice names, once it is bound to a run."""
+    part = decode(after(container, "--slice"))
+    bind(part, "run-1")
+    return part.runtime_spec.pipeline_root.field_value.string_value
+
+
+def test_workers_of_beam_that_would_not_see_what_a_step_staged_are_refused(tmp_path):
+    def said(*flags: str) -> str:
+        beam = f"beam_pipeline_args.Evaluator={list(flags)}"
+        config = load("tiny", ["kubeflow.artifacts=s3://bucket/prefix", beam])
+        with pytest.raises(ConfigError) as refused:
+            compile_config(config, tmp_path / "tiny.yaml")
+        return str(refused.value)
+
+    elsewhere = ("--runner=PortableRunner", "--job_endpoint=there:8099", "--environment_type=LOOPBACK")
+    must = "`beam_pipeline_args.Evaluator` must run Beam in the step's own container"
+    assert said(*elsewhere).startswith(must) and said("--runner=FnApiRunner", *elsewhere).startswith(must)
+    beside = 'beam_pipeline_args.Evaluator=["--direct_num_workers=2", "--direct_running_mode=multi_processing"]'
+    compile_config(load("tiny", ["kubeflow.artifacts=s3://bucket/prefix", beside]), tmp_path / "tiny.yaml")
+
+
+def test_googles_bucket_needs_nothing_but_its_name(tmp_path):
+    compile_config(load("tiny", ["kubeflow.artifacts=gs://bucket/prefix"]), tmp_path / "tiny.yaml")
+    spec, _ = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
+    container = spec["deploymentSpec"]["executors"]["exec-pusher"]["container"]
+    assert root_of(container) == "gs://bucket/prefix" and "env" not in container
 
 
 def test_paths_are_as_in_the_image_and_the_span_is_a_parameter(compiled, config):

@@ -1,0 +1,46 @@
+"""The `[kubeflow]` table: what it refuses, before anything is compiled."""
+
+import pytest
+
+from components.common.errors import ConfigError
+from pipeline.config import load
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("root=s3://bucket/prefix", "kubeflow.root` must be an absolute path in the container"),
+        (
+            "artifacts=hdfs://bucket/prefix",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        ("artifacts=/mnt/elsewhere", "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix"),
+        ("artifacts=s3://", "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix"),
+        (
+            "artifacts=s3://bucket/prefix/",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        (
+            "artifacts=s3://bucket/../other",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        (
+            "artifacts=s3://user:secret@bucket/prefix",
+            "kubeflow.artifacts` must be empty, s3://bucket/prefix or gs://bucket/prefix",
+        ),
+        ("s3.endpoint=minio:9000", "kubeflow.s3.endpoint` must begin with http:// or https://"),
+        ("s3.endpoint=http://user:secret@minio:9000", "kubeflow.s3.endpoint` must hold no user"),
+        ("s3.addressing=dns", "kubeflow.s3.addressing` must be one of auto, path, virtual"),
+        ("s3.secret=s3-secret", "kubeflow.s3` must come with artifacts that are in s3://"),
+        ("s3.region=", "kubeflow.s3.region` must name a region"),
+    ],
+)
+def test_what_it_refuses(setting, says):
+    with pytest.raises(ConfigError, match=says) as refused:
+        load("tiny", [f"kubeflow.{setting}"])
+    assert "user:secret" not in str(refused.value)
+
+
+def test_a_bucket_with_and_without_a_prefix():
+    for place in ("s3://bucket.of-ours", "gs://bucket_of/ours", "s3://bucket/some/deep_prefix.1"):
+        assert load("tiny", [f"kubeflow.artifacts={place}"]).kubeflow.artifacts == place
