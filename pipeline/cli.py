@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from components.common.errors import ConfigError, LockgateError, ServiceError
+from components.common.errors import ConfigError, Interrupted, LockgateError
 from pipeline import kubeflow, ledger
 from pipeline.config import load
 from pipeline.options import DEFAULT_ROOT, ConfigOption, JsonOption, RootOption, SetOption
+from pipeline.schedule import commands
 
 app = typer.Typer(
     help="Train privately, compress, gate, ship.",
@@ -24,6 +25,8 @@ app = typer.Typer(
 
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(kubeflow.app, name="kubeflow")
+for command in (commands.retrain, commands.schedule, commands.status, commands.clean):
+    app.command()(command)
 
 
 @app.command()
@@ -50,13 +53,15 @@ def run(
 @app.command()
 def runs(root: RootOption = DEFAULT_ROOT, as_json: JsonOption = False) -> None:
     """List the runs under the root."""
-    records = [_read(path) for path in sorted(root.expanduser().glob("runs/*/run.json"))]
+    from pipeline.runs import records
+
+    found = records(root.expanduser())
     if as_json:
-        print(json.dumps([summary(r) for r in records], indent=2))
+        print(json.dumps([summary(r) for r in found], indent=2))
         return
     from pipeline.console import print_runs
 
-    print_runs(records, root.expanduser())
+    print_runs(found, root.expanduser())
 
 
 @app.command()
@@ -167,6 +172,8 @@ def main(arguments: list[str] | None = None) -> None:
     except LockgateError as error:
         print(f"lockgate: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Interrupted as interrupted:
+        sys.exit(interrupted.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:
@@ -181,19 +188,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _find(root: Path, run: str | None) -> dict[str, Any]:
+    from pipeline.runs import record_at
+
     paths = sorted(root.glob("runs/*/run.json"))
     chosen = [p for p in paths if run is None or p.parent.name == run][-1:]
     if not chosen:
         raise ConfigError(f"a run must be one of those under {root} (see lockgate runs). Received: {run or 'none yet'}")
-    return _read(chosen[0])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ServiceError(f"a run record must be whole: restore or remove {path.parent}. Received: {reason}") from None
+    return record_at(chosen[0])
 
 
 if __name__ == "__main__":

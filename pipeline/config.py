@@ -1,8 +1,9 @@
 """The configuration: a TOML file, `--set`, and the checks that need the whole of it. Imports no TensorFlow."""
 
+import datetime
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,19 @@ from components.clustering.config import ClusterConfig
 from components.common.errors import ConfigError
 from components.common.settings import from_mapping, require
 from components.dp_training.config import TrainerConfig
+from components.drift.config import DriftConfig
 from components.example_gen.config import DataConfig
+from components.example_gen.placeholders import has_span, is_dated, number_of
 from components.gates.config import GatesConfig
 from components.privacy.config import PrivacyConfig
 from components.pruning.config import PruneConfig
 from components.quantization.config import QuantizeConfig
 from components.search.config import SearchConfig
 from components.selection.config import SelectionConfig
+from pipeline.runners.beam.config import check_text
 from pipeline.runners.kubeflow.config import KubeflowConfig
+from pipeline.runners.vertex.config import VertexConfig
+from pipeline.schedule.config import RetentionConfig, ScheduleConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,7 +62,8 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it."""
+    """Everything a run depends on. name: of the pipeline, under which MLMD and the serving folder know it.
+    beam_pipeline_args: flags of Beam by kind of node (`HoldoutScorer`, …, or `default`), see `runners/beam`."""
 
     name: str
     data: DataConfig
@@ -65,11 +72,16 @@ class Config:
     gates: GatesConfig
     selection: SelectionConfig
     recipes: tuple[Recipe, ...]
+    drift: DriftConfig = DriftConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    retention: RetentionConfig = RetentionConfig()
+    vertex: VertexConfig = VertexConfig()
+    beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
-        spanned = not self.trainer.warm_start or "{SPAN}" in self.data.roles.train
-        require(spanned, "trainer.warm_start", "be false where `data.roles.train` has no {SPAN}", True)
+        spanned = not self.trainer.warm_start or has_span(self.data.roles.train)
+        require(spanned, "trainer.warm_start", "be false where `data.roles.train` names no span", True)
         for recipe in self.recipes:
             for i, stage in enumerate(recipe.stages):
                 if stage.config.private is not None:
@@ -81,9 +93,9 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as nested mappings, recipes as in the file."""
-        tables = {
-            key: asdict(getattr(self, key)) for key in ("data", "privacy", "trainer", "gates", "selection", "kubeflow")
-        }
+        keys = [field.name for field in fields(_Tables) if is_dataclass(getattr(self, field.name))]
+        tables = {key: asdict(getattr(self, key)) for key in keys}
+        tables["beam_pipeline_args"] = {kind: list(flags) for kind, flags in self.beam_pipeline_args.items()}
         return {"name": self.name, **tables, "recipes": {recipe.name: recipe.as_in_file() for recipe in self.recipes}}
 
 
@@ -118,6 +130,7 @@ def load(source: str, overrides: list[str] | None = None) -> Config:
         _override(tables, override)
     if isinstance(tables.get("data"), dict):
         _resolve_paths(tables["data"], Path.cwd())
+        _resolve_span(tables["data"])
     return from_dict(tables)
 
 
@@ -141,10 +154,16 @@ class _Tables:
     trainer: TrainerConfig
     gates: GatesConfig
     selection: SelectionConfig
+    drift: DriftConfig = DriftConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    retention: RetentionConfig = RetentionConfig()
+    vertex: VertexConfig = VertexConfig()
+    beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
+        check_text(self.beam_pipeline_args)
 
 
 def _recipes(tables: Any) -> tuple[Recipe, ...]:
@@ -205,12 +224,22 @@ def _resolve_paths(data: dict[str, Any], base: Path) -> None:
     """Makes `root` and `schema` absolute; `embedded:` stands for the data folder that comes with Lockgate."""
     for key in ("root", "schema"):
         value = data.get(key)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or value.startswith("gs://"):
             continue
         if value.startswith(_EMBEDDED):
             data[key] = str(embedded() / value.removeprefix(_EMBEDDED))
         else:
             data[key] = str((base / value).resolve())
+
+
+def _resolve_span(data: dict[str, Any]) -> None:
+    """Makes a span that is given as a date, 2026-11-27, the number that it has."""
+    span, roles = data.get("span"), data.get("roles")
+    train = roles.get("train") if isinstance(roles, dict) else None
+    if isinstance(train, str) and is_dated(train) and isinstance(span, str | datetime.date):
+        number = number_of(str(span))
+        require(number is not None, "data.span", "be a date like 2026-11-27, from 1970-01-01 on", str(span))
+        data["span"] = number
 
 
 def embedded() -> Path:

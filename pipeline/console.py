@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.common.words import kilobytes, microseconds, number, points
+from pipeline.report.html import warning
 from pipeline.run import Watcher
 
 _VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -75,8 +76,21 @@ class Console(Watcher):
             self._out.print(_reasons(refused))
         self._out.print()
         self._out.print(_decision(record))
+        if warning(record) and record["state"] != "refused":
+            self._out.print(Text(warning(record), style="yellow"))
         for name, place in _places(record).items():
             self._out.print(f"[dim]{name:<6}[/dim]  {place}", soft_wrap=True)
+
+    def close_firing(self, firing: Any) -> None:
+        """Prints what became of a retraining, a `Firing`."""
+        for record in firing.runs:
+            if record["run"]:
+                self.close_run(record)
+            else:
+                self._out.print(_decision(record))
+        if firing.idle:
+            self._out.print(f"{firing.idle.capitalize()}: no run was started.")
+        _print_spans(self._out, firing.damaged, firing.waiting)
 
     def _stop(self) -> None:
         if self._line:
@@ -99,6 +113,60 @@ def print_runs(records: list[dict[str, Any]], root: Path) -> None:
         pushed = r["pushed"]["recipe"] if r["pushed"] else ""
         table.add_row(r["run"], r["config"], r["state"], seconds, f"{epsilon:.2f}" if epsilon else "", pushed)
     out.print(table)
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """Prints what serves, what comes next, and the last runs, newest first."""
+    out = RichConsole(highlight=False)
+    serving = found["serving"]
+    if serving:
+        since = f" since {serving['since']}" if serving["since"] else ""
+        promise = f"ε = {serving['epsilon']:.2f} at δ = {number(serving['delta'])}"
+        spans = f", from {', '.join(str(s) for s in serving['spans'])}" if serving["spans"] else ""
+        figures = f"{100 * serving['accuracy']:.2f} % on holdout, {promise}{spans}"
+        out.print(f"Version {serving['version']}, {serving['recipe']}, serves{since}: {figures}.", style="bold green")
+        out.print(escape(serving["path"]), style="dim", soft_wrap=True)
+    else:
+        out.print("Nothing serves yet.", style="bold yellow")
+    due = f"due: {', '.join(found['due'])}" if found["due"] else "nothing new has arrived"
+    out.print(f"Next firing {found['next']}; {due}.")
+    if found["problem"]:
+        out.print(escape(found["problem"]), style="red")
+    _print_spans(out, found["damaged"], found["waiting"])
+    if found["runs"]:
+        out.print()
+        out.print(_last_runs(found["runs"]))
+
+
+def print_cleaned(found: Any, dry_run: bool) -> None:
+    """Prints what went, or would, and how much stays; a `Cleaned`."""
+    out = RichConsole(highlight=False)
+    for row in found.removed:
+        out.print(f"[dim]{row['what']:<8}{kilobytes(row['bytes']):>12}[/dim]  {escape(row['path'])}", soft_wrap=True)
+    verb = "would be removed" if dry_run else "removed"
+    total = f"{kilobytes(found.bytes)} {verb}" if found.removed else "Nothing to remove"
+    out.print(f"{total}; {kilobytes(found.kept_bytes)} stay.")
+
+
+def _last_runs(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("run", "span", "s", "ε", "ended", "why"):
+        table.add_column(column, no_wrap=column in ("run", "ended"), justify="right" if column in "sε" else "left")
+    styles = {"pushed": "green", "refused": "yellow"}
+    for row in rows:
+        seconds = f"{row['seconds']:.0f}" if row["seconds"] is not None else ""
+        epsilon = f"{row['epsilon']:.2f}" if row["epsilon"] else ""
+        state = Text(row["state"], style=styles.get(row["state"], "red"))
+        table.add_row(row["run"], str(row["span"]), seconds, epsilon, state, escape(row["why"]))
+    return table
+
+
+def _print_spans(out: RichConsole, damaged: list[dict[str, str]], waiting: list[dict[str, str]]) -> None:
+    """Prints a line for each span that is damaged or not whole yet."""
+    for span in damaged:
+        out.print(f"{escape(span['span'])} is damaged and left out: {escape(span['reason'])}", style="red")
+    for span in waiting:
+        out.print(f"{escape(span['span'])} is not whole yet: {escape(span['reason'])}", style="dim")
 
 
 def print_standings(found: list[Any], place: str) -> None:

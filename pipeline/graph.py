@@ -1,7 +1,6 @@
 """The graph: from examples to the push, read top to bottom as the data flows."""
 
 from tfx.components.evaluator.component import Evaluator
-from tfx.components.example_gen.import_example_gen.component import ImportExampleGen
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
@@ -9,17 +8,21 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.proto import range_config_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
 
 from components.clustering.component import Clusterer
-from components.common.artifacts import DataCheck
+from components.common.artifacts import DataCheck, Drift
 from components.common.settings import to_json
 from components.dp_training.component import DPTrainer
+from components.drift.component import DriftDetector, EarlierDrift
 from components.example_gen.component import DataChecker
 from components.example_gen.config import ROLES
+from components.example_gen.ingest import ImportExampleGen
+from components.example_gen.placeholders import has_span
+from components.example_gen.ranges import one_span
 from components.example_gen.window import EarlierSpans
 from components.gates.baseline import EarlierBlessedModel
 from components.gates.component import CompressionGate
@@ -39,14 +42,8 @@ from components.selection.component import Selector
 from components.statistics.component import NoisedStatistics
 from pipeline.config import Config, Recipe
 from pipeline.places import Places
-from pipeline.spans import NEWEST, SPAN, one_span
-
-BEAM_ARGS = [
-    "--runner=FnApiRunner",
-    "--direct_num_workers=1",
-    # Where no dependency is named, TFX packs itself for remote workers, 49 MB a node that nobody deletes.
-    "--sdk_container_image=in-process",
-]
+from pipeline.runners.beam.flags import IN_PROCESS, place
+from pipeline.spans import NEWEST, SPAN
 
 
 def build(config: Config, places: Places, span: int | None) -> Pipeline:
@@ -56,13 +53,22 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         config: what to run. places: where everything is kept.
         span: of the examples; None leaves it to the runtime parameter SPAN, and without one to the newest.
     """
+    components = nodes(config, places, span)
+    place(components, config.beam_pipeline_args, paths=(str(places.artifacts), config.data.root))
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(places.artifacts),
+        components=components,
+        enable_cache=True,
+        beam_pipeline_args=list(IN_PROCESS),
+    )
+
+
+def nodes(config: Config, places: Places, span: int | None) -> list[BaseNode]:
+    """The nodes of the pipeline; the arguments are `build`'s."""
     data, account = to_json(config.data), to_json(_account(config, places))
 
-    example_gen = ImportExampleGen(
-        input_base=config.data.root,
-        input_config=_input_config(config),
-        range_config=_range(config, span),
-    )
+    example_gen = ImportExampleGen(config.data, range_config=_range(config, span))
     examples = example_gen.outputs["examples"]
     described = ("public", "train") if config.privacy.statistics == "declared" else ("public",)
     statistics_gen = StatisticsGen(examples=examples, exclude_splits=[role for role in ROLES if role not in described])
@@ -70,6 +76,7 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     validator = ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"])
     earlier = _earlier_spans(config, examples, data)
     window = {"earlier": earlier[0].outputs["earlier"]} if earlier else {}
+    drift = _drift(config, examples, data)
     checker = DataChecker(
         examples=examples,
         schema=schema.outputs["schema"],
@@ -77,6 +84,7 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
         config=data,
         records_per_person=config.privacy.records_per_person,
         **window,
+        **({"drift": drift[-1].outputs["drift"]} if drift else {}),
     )
 
     start = _warm_start(config, examples)
@@ -113,16 +121,9 @@ def build(config: Config, places: Places, span: int | None) -> Pipeline:
     measuring, judges = _gates(config, places, parent, made, examples, evaluator)
     shipping = _push(config, places, made, judges, noised)
 
-    nodes = [example_gen, statistics_gen, schema, validator, *earlier, checker, *start, trainer, *noised]
-    nodes += [baseline, evaluator]
+    checked = [example_gen, statistics_gen, schema, validator, *earlier, *drift, checker, *start]
     compression = [node for nodes in recipes.values() for node in nodes]
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=str(places.artifacts),
-        components=[*nodes, *compression, *measuring, *judges, *shipping],
-        enable_cache=True,
-        beam_pipeline_args=BEAM_ARGS,
-    )
+    return [*checked, trainer, *noised, baseline, evaluator, *compression, *measuring, *judges, *shipping]
 
 
 def _account(config: Config, places: Places) -> Account:
@@ -147,6 +148,20 @@ def _earlier_spans(config: Config, examples: Channel, data: str) -> list[BaseNod
         checks=Channel(type=DataCheck),
     )
     return [found.with_id("Window")]
+
+
+def _drift(config: Config, examples: Channel, data: str) -> list[BaseNode]:
+    """The nodes that compare the span with those before it, if that is wanted."""
+    if config.drift.action == "off":
+        return []
+    before = Resolver(
+        strategy_class=EarlierDrift,
+        config={"reference": config.drift.reference},
+        examples=examples,
+        earlier=Channel(type=Drift),
+    ).with_id("DriftReference")
+    settings = {"config": to_json(config.drift), "data": data}
+    return [before, DriftDetector(examples=examples, earlier=before.outputs["earlier"], **settings)]
 
 
 def _warm_start(config: Config, examples: Channel) -> list[BaseNode]:
@@ -281,14 +296,7 @@ def _push(
     return [selector, auditor, lineage, pusher]
 
 
-def _input_config(config: Config) -> example_gen_pb2.Input:
-    roles = config.data.roles
-    return example_gen_pb2.Input(
-        splits=[example_gen_pb2.Input.Split(name=role, pattern=getattr(roles, role)) for role in ROLES]
-    )
-
-
 def _range(config: Config, span: int | None) -> range_config_pb2.RangeConfig | RuntimeParameter | None:
-    if "{SPAN}" not in config.data.roles.train:
+    if not has_span(config.data.roles.train):
         return None
     return RuntimeParameter(name=SPAN, ptype=str, default=NEWEST) if span is None else one_span(span)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import enum
 import functools
 import json
 import os
@@ -31,16 +32,30 @@ ScheduleArgument = Annotated[str, typer.Argument(help="A schedule's name or id."
 DEFAULT_EXPERIMENT = "lockgate"
 
 
+class Target(str, enum.Enum):
+    """Who runs a compiled graph: open-source Kubeflow Pipelines, or Google's Vertex AI."""
+
+    KUBEFLOW = "kubeflow"
+    VERTEX = "vertex"
+
+
 @app.command(name="compile")
 def compile_(
-    output: Annotated[Path, typer.Option("--output", help="The file to write, .yaml.")],
+    output: Annotated[Path, typer.Option("--output", help="The file to write, .yaml; .json for Vertex.")],
     config: ConfigOption = "default",
     set_: SetOption = None,
+    target: Annotated[Target, typer.Option("--target", help="Who runs it.")] = Target.KUBEFLOW,
 ) -> None:
-    """Write the graph as Kubeflow Pipelines takes it; the [kubeflow] table says where everything is."""
+    """Write the graph as Kubeflow Pipelines or Vertex AI takes it; [kubeflow] and [vertex] say where everything is."""
     settings = load(config, set_)
     os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
     warnings.simplefilter("ignore")  # Google's libraries print a page on import
+    if target is Target.VERTEX:
+        from pipeline.runners.vertex.compile import compile_config as compile_for_vertex
+
+        ids, left = compile_for_vertex(settings, output)
+        print(f"Wrote {output}: {len(ids)} of {len(ids) + len(left)} nodes of image {settings.kubeflow.image}.")
+        return
     from pipeline.runners.kubeflow.compile import compile_config
 
     told = compile_config(settings, output)

@@ -72,6 +72,7 @@ def outcome(database: str, run_id: str) -> dict[str, Any]:
     return {
         "privacy": _privacy(lineage),
         "statistics": _statistics(lineage),
+        "drift": _drift(lineage),
         "counts": _read(checks[0].uri, "check.json")["examples"] if checks else {},
         "parent": verdicts[0]["parent"] if verdicts else None,
         "variants": [_variant(v) for v in verdicts],
@@ -153,6 +154,12 @@ def _statistics(lineage: Lineage) -> dict[str, Any] | None:
         return None
     release = _read(found[0], "release.json")
     return {**_read(found[0], "counts.json"), "epsilon": release["epsilon"], "delta": release["delta"]}
+
+
+def _drift(lineage: Lineage) -> dict[str, Any] | None:
+    """How far the span is from those before it, if that was looked at."""
+    found = [_read(a.uri, "drift.json") for a in lineage.outputs("Drift")]
+    return {k: found[0][k] for k in ("compared_with", "distances", "reasons", "stopped")} if found else None
 
 
 def _pushed(lineage: Lineage) -> dict[str, Any] | None:

@@ -118,10 +118,10 @@ def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, 
     try:
         with signals.interrupting():
             _run_graph(config, root, span, record, watcher, signals)
-        record.update(state="pushed", exit_code=0)
+        record.update(state="pushed", exit_code=0, cause=None)
     except Interrupted as interrupted:
         error = f"{interrupted}: nothing half-made was left. Run again to go on with what had finished"
-        record.update(state="interrupted", exit_code=interrupted.exit_code, error=error)
+        record.update(state="interrupted", exit_code=interrupted.exit_code, error=error, cause=None)
     except Exception as error:
         _fail(record, error)
     try:
@@ -159,7 +159,8 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
 def _fail(record: dict[str, Any], error: Exception) -> None:
     logging.exception("the run failed")
     known = explain(error)
-    record.update(state="refused" if known.exit_code == 3 else "failed", exit_code=known.exit_code, error=str(known))
+    state = "refused" if known.exit_code == 3 else "failed"
+    record.update(state=state, exit_code=known.exit_code, error=str(known), cause=known.cause)
 
 
 def _new_record(config: Config, root: Path, span: int) -> dict[str, Any]:

@@ -1,28 +1,24 @@
 """The span of a run as TFX's ExampleGen takes it: a range, which may be a runtime parameter."""
 
 from google.protobuf import json_format
-from tfx.proto import range_config_pb2
 
 from components.common.errors import ConfigError
+from components.example_gen.placeholders import number_of
+from components.example_gen.ranges import one_span
 
 SPAN, NEWEST = "span", "newest"  # the runtime parameter's name, and its default
-
-
-def one_span(span: int) -> range_config_pb2.RangeConfig:
-    """The range that holds this span alone."""
-    return range_config_pb2.RangeConfig(
-        static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
-    )
+_LARGEST = 2**31 - 1  # of TFX's int32
 
 
 def as_range(span: str) -> str:
     """The runtime parameter's value, a range as JSON, for a span that is given as text.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: it is no number and no date.
     """
     if span == NEWEST:
         return ""
-    if not span.isdecimal():
-        raise ConfigError(f"`span` must be a number or {NEWEST}. Received: span={span!r}")
-    return json_format.MessageToJson(one_span(int(span)), indent=None)
+    number = int(span) if span.isdecimal() else number_of(span)
+    if number is None or number > _LARGEST:
+        raise ConfigError(f"`span` must be a number, a date like 2026-11-27, or {NEWEST}. Received: span={span!r}")
+    return json_format.MessageToJson(one_span(number), indent=None)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.mlmd import exists
-from components.example_gen.config import ROLES
+from components.example_gen.placeholders import for_all
 from components.example_gen.withdrawal import Withdrawn, take_out
 from components.privacy.entries import WITHDRAW
 from components.privacy.lineage import Descendant, descendants
@@ -54,8 +54,8 @@ def withdraw(config: Config, root: Path, withdrawn: Withdrawn) -> dict[str, Any]
 
 def _data_files(config: Config) -> Iterable[tuple[Path, dict[str, Any]]]:
     root = Path(config.data.root)
-    for role in ROLES:
-        for file in sorted(root.glob(getattr(config.data.roles, role).replace("{SPAN}", "*"))):
+    for role, pattern in config.data.roles.patterns().items():
+        for file in sorted(root.glob(for_all(pattern))):
             yield file, {"role": role}
 
 

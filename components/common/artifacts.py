@@ -9,6 +9,12 @@ class DataCheck(Artifact):
     TYPE_NAME = "DataCheck"
 
 
+class Drift(Artifact):
+    """How far a span is from those before it (`drift.json`)."""
+
+    TYPE_NAME = "Drift"
+
+
 class PrivacyStatement(Artifact):
     """What a model's ε means, in numbers (`statement.json`) and words (`statement.txt`)."""
 

@@ -1,16 +1,16 @@
 """Finding the files of a span and checking records, without training on any of them."""
 
-import fnmatch
 import glob
 import os
-import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.errors import DataError
-from components.example_gen.config import ROLES, DataConfig
+from components.example_gen.config import DataConfig
+from components.example_gen.crc import masked_crc32c
+from components.example_gen.placeholders import as_text, folder_of, for_all, for_span, has_span, span_of
 
 _HEADER, _FOOTER = 12, 4  # bytes around a TFRecord's payload: length and its CRC before it, the payload's CRC after it
 _SHOWN = 5
@@ -30,28 +30,110 @@ def find_span(data: DataConfig) -> tuple[int, dict[str, list[Path]]]:
     """Finds the span to train on, and its files by role.
 
     Returns:
-        The span's number and, for each role, the sorted files of its split.
+        The span's number and, for each role that has files of its own, their sorted paths.
 
     Raises:
-        DataError: the folder, the span or the files of a role are missing, or a file plays two roles.
+        DataError: the folder, the span, its marker or the files of a role are missing, or a file plays two roles.
     """
-    root = Path(data.root)
-    if not root.is_dir():
-        raise DataError(f"`data.root` must be a folder that exists. Received: data.root={data.root!r}")
-    spans = _spans(root, data.roles.train)
-    span = data.span if data.span is not None else max(spans, default=None)
-    if span is None or (spans and span not in spans):
-        wanted = "a span" if span is None else f"span {span}"
-        raise DataError(f"{root} must hold {wanted} for `data.roles.train` = {data.roles.train!r}. Found: {spans}")
-    files = {}
-    for role in ROLES:
-        pattern = getattr(data.roles, role).replace("{SPAN}", str(span))
-        found = [Path(p) for p in sorted(glob.glob(os.path.join(glob.escape(str(root)), pattern)))]
-        files[role] = [path for path in found if path.is_file()]
-        if not files[role]:
-            raise DataError(f"role `{role}` must have files. Nothing matches {root / pattern}")
-    _raise_if_shared(files)
+    root, patterns = existing(data.root), data.roles.patterns()
+    if data.span is None:
+        span = newest_span(root, patterns, data.marker)
+    else:
+        span = data.span
+        require_span(root, patterns, data.marker, span)
+    files = {role: role_files(root, pattern, span) for role, pattern in patterns.items()}
+    for role, found in files.items():
+        if not found:
+            raise DataError(f"role `{role}` must have files. Nothing matches {root / for_span(patterns[role], span)}")
+    raise_if_shared(files, data.marker)
     return span, files
+
+
+def existing(root: str) -> Path:
+    """`data.root` as a path.
+
+    Raises:
+        DataError: it is no folder.
+    """
+    if not Path(root).is_dir():
+        raise DataError(f"`data.root` must be a folder that exists. Received: data.root={root!r}")
+    return Path(root)
+
+
+def newest_span(root: Path, patterns: Mapping[str, str], marker: str) -> int:
+    """The largest number of a span that has files for `train`, and its marker where one is configured.
+
+    Args:
+        root: `data.root`. patterns: globs by role. marker: `data.marker`.
+
+    Raises:
+        DataError: there is none.
+    """
+    train = patterns["train"]
+    spans = spans_in(root, train)
+    complete = [span for span in spans if missing_marker(root, patterns, marker, span) is None]
+    if complete:
+        return max(complete)
+    if spans:
+        raise DataError(
+            f"{root} must hold a span with its marker `{marker}`. Missing: "
+            f"{missing_marker(root, patterns, marker, max(spans))}"
+        )
+    raise DataError(f"{root} must hold a span for `data.roles.train` = {train!r}. Found: []")
+
+
+def require_span(root: Path, patterns: Mapping[str, str], marker: str, span: int) -> None:
+    """Raises DataError if a span has nothing for `train`, or lacks its marker."""
+    train = patterns["train"]
+    spans = spans_in(root, train)
+    if spans and span not in spans:
+        found = ", ".join(as_text(train, s) for s in spans)
+        must = f"hold span {as_text(train, span)} for `data.roles.train` = {train!r}"
+        raise DataError(f"{root} must {must}. Found: [{found}]")
+    missing = missing_marker(root, patterns, marker, span)
+    if missing:
+        raise DataError(f"span {as_text(train, span)} must have its marker before it is read. Missing: {missing}")
+
+
+def missing_marker(root: Path, patterns: Mapping[str, str], marker: str, span: int) -> Path | None:
+    """The first file that a span still lacks to be complete; None if it is, or no marker is configured."""
+    if not marker:
+        return None
+    folders = (folder_of(pattern) for pattern in patterns.values())
+    markers = (root / for_span(folder, span) / marker for folder in folders if folder)
+    return next((path for path in markers if not os.path.isfile(path)), None)
+
+
+def role_files(root: Path, pattern: str, span: int) -> list[Path]:
+    """The sorted files of a role in a span."""
+    found = glob.glob(os.path.join(glob.escape(str(root)), for_span(pattern, span)))
+    return [Path(path) for path in sorted(found) if os.path.isfile(path)]
+
+
+def spans_in(root: Path, pattern: str) -> list[int]:
+    """The spans, sorted, of which at least one path is there for a pattern; [0] where it has no placeholder."""
+    if not has_span(pattern):
+        return [0]
+    paths = glob.glob(os.path.join(glob.escape(str(root)), for_all(pattern)))
+    spans = {span_of(pattern, os.path.relpath(path, root)) for path in paths}
+    return sorted(span for span in spans if span is not None)
+
+
+def raise_if_shared(files: Mapping[str, list[Path]], marker: str) -> None:
+    """Refuses a file that two roles name: private examples would be read as public, or training ones would judge. And
+    one that is the marker.
+
+    Raises:
+        DataError: it names the file.
+    """
+    owners: dict[Path, str] = {}
+    for role, paths in files.items():
+        for path in paths:
+            if path.name == marker:
+                raise DataError(f"role `{role}` must have files of examples. Received: {path}, the marker")
+            owner = owners.setdefault(path.resolve(), role)
+            if owner != role:
+                raise DataError(f"role `{role}` must have files of its own. Received: {path}, which `{owner}` has too")
 
 
 def known_labels(schema: Path, classes: int) -> range:
@@ -85,15 +167,16 @@ def check_framing(path: Path) -> int:
         The number of records.
 
     Raises:
-        DataError: the file is empty or ends in the middle of a record.
+        DataError: the file is empty, ends in the middle of a record, or a length and its checksum disagree, as where
+            room was set aside and never written.
     """
     size, position, count = path.stat().st_size, 0, 0
     with path.open("rb") as file:
         while position < size:
             header = file.read(_HEADER)
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == _HEADER else size
+            length, crc = struct.unpack("<QI", header) if len(header) == _HEADER else (size, 0)
             position += _HEADER + length + _FOOTER
-            if position > size:
+            if position > size or crc != masked_crc32c(header[:8]):
                 raise DataError(f"{path} must be a whole TFRecord file. It is cut off or damaged after record {count}")
             file.seek(position)
             count += 1
@@ -154,27 +237,3 @@ def _image_problem(encoded: bytes | None, shape: tuple[int, ...]) -> str | None:
     except tf.errors.InvalidArgumentError:
         return "the image cannot be decoded"
     return None
-
-
-def _raise_if_shared(files: dict[str, list[Path]]) -> None:
-    """Refuses a file that two roles name: private examples would be read as public, or training ones would judge."""
-    owners: dict[Path, str] = {}
-    for role, paths in files.items():
-        for path in paths:
-            owner = owners.setdefault(path.resolve(), role)
-            if owner != role:
-                raise DataError(f"role `{role}` must have files of its own. Received: {path}, which `{owner}` has too")
-
-
-def _spans(root: Path, pattern: str) -> list[int]:
-    """The numbers of the spans that have at least one file for `pattern`; [0] where the pattern has no {SPAN}."""
-    if "{SPAN}" not in pattern:
-        return [0]
-    before, after = pattern.split("{SPAN}", 1)
-    folder = re.compile(re.escape(before) + r"(0|[1-9]\d*)" + fnmatch.translate(after))  # {SPAN} has no zeros before
-    found = set()
-    for path in glob.glob(os.path.join(glob.escape(str(root)), f"{before}*{after}")):
-        match = folder.match(os.path.relpath(path, root))
-        if match:
-            found.add(int(match.group(1)))
-    return sorted(found)

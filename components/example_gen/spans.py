@@ -11,6 +11,7 @@ import tensorflow as tf
 from components.common.errors import DataError
 from components.common.examples import readable
 from components.example_gen.config import PRIVATE, DataConfig
+from components.example_gen.core import role_files, spans_in
 
 _KEYS = {key: tf.io.FixedLenFeature([], tf.string, default_value="") for key in ("id", "person")}
 _SHOWN = 5
@@ -49,21 +50,29 @@ def _split(examples_uri: str, role: str) -> list[str]:
 
 
 def _elsewhere(data: DataConfig, role: str, span: int) -> Iterator[bytes]:
-    """The ids of a role's records in all other spans."""
+    """The ids of a role's records in all other spans, as far as they can be read: what is half-written or damaged
+    there is compared when its own span is checked, which nothing trains on before."""
     pattern = getattr(data.roles, role)
-    if "{SPAN}" not in pattern:
-        return
     root = Path(data.root)
-    own = set(root.glob(pattern.replace("{SPAN}", str(span))))
-    others = sorted(str(file) for file in set(root.glob(pattern.replace("{SPAN}", "*"))) - own if file.is_file())
-    yield from (id for id, _ in _keys(role, others, "") if id)
+    others = (other for other in spans_in(root, pattern) if other != span)
+    files = [str(file) for other in others for file in role_files(root, pattern, other)]
+
+    def readable_rows(file: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.TFRecordDataset(file).ignore_errors().batch(1024).map(_parsed).ignore_errors()
+
+    rows = tf.data.Dataset.from_tensor_slices(tf.constant(files, tf.string)).flat_map(readable_rows)
+    yield from (id for batch in rows.as_numpy_iterator() for id in batch["id"] if id)
 
 
 def _keys(role: str, files: Iterable[str], compression: str) -> Iterator[tuple[bytes, bytes]]:
     dataset = tf.data.TFRecordDataset(list(files), compression).batch(1024)
     with readable(role):
-        for batch in dataset.map(lambda rows: tf.io.parse_example(rows, _KEYS)).as_numpy_iterator():
+        for batch in dataset.map(_parsed).as_numpy_iterator():
             yield from zip(batch["id"], batch["person"], strict=True)
+
+
+def _parsed(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    return tf.io.parse_example(rows, _KEYS)
 
 
 def _raise_if(ids: list[bytes], must: str) -> None:

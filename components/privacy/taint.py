@@ -174,6 +174,7 @@ _READS: dict[str, Callable[[Mapping[str, Any]], set[str]]] = {
     "Clusterer": _tuned_on,
     "Quantizer": _tuned_on,
     "CompressionSearch": _none,  # validation and public
+    "DriftDetector": _none,  # public
     "HoldoutScorer": _none,  # holdout
     "Resolver": _none,
 }

@@ -40,17 +40,24 @@ def noisy_counts(pieces: Iterable[Split], classes: int, noise_multiplier: float,
         noise_multiplier: standard deviation of the noise over the l2 norm of what one example adds.
         random: of the noise.
     """
-    exact = np.zeros(classes + BUCKETS)
-    for piece in pieces:
-        dark_to_bright = (piece.images.reshape(len(piece), -1).mean(1) * BUCKETS / 256).astype(int)
-        exact[:classes] += np.bincount(piece.labels, minlength=classes)
-        exact[classes:] += np.bincount(dark_to_bright, minlength=BUCKETS)
+    exact = count_exactly(pieces, classes)
     noisy = math.sqrt(2) * (exact / math.sqrt(2) + random.normal(0.0, noise_multiplier, len(exact)))
     return Counts(
         classes=tuple(map(float, noisy[:classes])),
         brightness=tuple(map(float, noisy[classes:])),
         deviation=math.sqrt(2) * noise_multiplier,
     )
+
+
+def count_exactly(pieces: Iterable[Split], classes: int) -> np.ndarray:
+    """Numbers of examples without noise, float64 [classes + BUCKETS]: by class, then by brightness. Of private examples
+    this must go nowhere but under noise."""
+    exact = np.zeros(classes + BUCKETS)
+    for piece in pieces:
+        dark_to_bright = (piece.images.reshape(len(piece), -1).mean(1) * BUCKETS / 256).astype(int)
+        exact[:classes] += np.bincount(piece.labels, minlength=classes)
+        exact[classes:] += np.bincount(dark_to_bright, minlength=BUCKETS)
+    return exact
 
 
 def as_feature_stats(counts: Counts) -> statistics_pb2.DatasetFeatureStatisticsList:

@@ -14,17 +14,13 @@ def render(record: dict[str, Any]) -> str:
 
     Parts that a failed run does not have are left out with a sentence.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(
-        number=number, points=points, kilobytes=kilobytes, microseconds=microseconds, percent=_percent
-    )
     pushed = record["pushed"]
     shown = next((v for v in record["variants"] if pushed and v["recipe"] == pushed["recipe"]), None)
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         r=record,
         outcome=outcome(record),
+        warning=warning(record),
         shown=shown or next(iter(record["variants"]), None),
         chart=accuracy_over_size(record["parent"], record["variants"], record["max_drop"]),
         spending=epsilon_over_time(record.get("ledger")),
@@ -35,6 +31,17 @@ def render(record: dict[str, Any]) -> str:
         types={row["artifact"]: row["type"] for row in record["lineage"]},
         behind=_behind_the_push(record["lineage"]),
     )
+
+
+def page(template: str, **shown: Any) -> str:
+    """Renders a template of this folder, with the filters for figures."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(
+        number=number, points=points, kilobytes=kilobytes, microseconds=microseconds, percent=_percent
+    )
+    return environment.get_template(template).render(**shown)
 
 
 def outcome(record: dict[str, Any]) -> str:
@@ -50,6 +57,12 @@ def outcome(record: dict[str, Any]) -> str:
             f"δ\u00a0=\u00a0{number(delta)}."
         )
     return "Refused: no variant passed its gate, nothing was pushed."
+
+
+def warning(record: dict[str, Any]) -> str | None:
+    """What goes with the outcome and did not stop the run."""
+    drift = record.get("drift")
+    return f"Warning: the span has drifted: {'; '.join(drift['reasons'])}." if drift and drift["reasons"] else None
 
 
 def _trained_against_plain(record: dict[str, Any]) -> list[dict[str, Any]]:

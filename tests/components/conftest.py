@@ -122,7 +122,7 @@ def execute():
     """Runs a function component through its TFX executor, as the launcher does."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 
-    from pipeline.graph import BEAM_ARGS
+    from pipeline.runners.beam.flags import IN_PROCESS
 
     def run(component, inputs: dict, outputs: dict, **parameters) -> None:
         def listed(artifacts):
@@ -131,7 +131,7 @@ def execute():
         executor = component.EXECUTOR_SPEC.executor_class
         context = None
         if issubclass(executor, BaseBeamExecutor):
-            context = BaseBeamExecutor.Context(beam_pipeline_args=BEAM_ARGS)
+            context = BaseBeamExecutor.Context(beam_pipeline_args=list(IN_PROCESS))
         executor(context).Do(listed(inputs), listed(outputs), parameters)
 
     return run

@@ -27,7 +27,7 @@ from tfx.types.channel import Channel
 
 from benchmarks.database_servers import Server, mariadb
 from components.common import mlmd
-from pipeline.graph import BEAM_ARGS
+from pipeline.runners.beam.flags import IN_PROCESS
 from pipeline.runners.kubeflow.compile import compile_graph
 from pipeline.runners.kubeflow.config import DEFAULT, KubeflowConfig, StepConfig
 from pipeline.runners.kubeflow.shared import told_of
@@ -66,7 +66,7 @@ class Bench:
             pipeline_root=str(self.folder / root),
             components=list(parts),
             enable_cache=cache,
-            beam_pipeline_args=BEAM_ARGS,
+            beam_pipeline_args=list(IN_PROCESS),
         )
         cluster = KubeflowConfig(
             source=str(PROJECT),

@@ -1,9 +1,11 @@
 """The configuration: every slip is one line before anything starts."""
 
+from pathlib import Path
+
 import pytest
 
 from components.common.errors import ConfigError
-from pipeline.config import load
+from pipeline.config import PRESETS, from_dict, load
 
 
 @pytest.mark.parametrize("preset", ["default", "full", "tiny"])
@@ -85,7 +87,7 @@ def test_a_missing_role_is_named(tmp_path):
         "name = 'x'\n[data]\nname='x'\nroot='.'\nschema='s'\nimage_shape=[1,1,1]\nclasses=['a','b']\npublic_source=''\n"
     )
     (tmp_path / "c.toml").write_text(text + "[data.roles]\ntrain='a'\npublic='b'\nvalidation='c'\n")
-    with pytest.raises(ConfigError, match="`data.roles.holdout` must be set"):
+    with pytest.raises(ConfigError, match="`data.roles.holdout` must name a split"):
         load(str(tmp_path / "c.toml"))
 
 
@@ -99,8 +101,47 @@ def test_a_recipe_by_accuracy_is_a_table_beside_lists():
     assert told["int8"][0]["stage"] == "quantize"
 
 
+DATED = [
+    f'data.roles.{role}="{{YYYY}}-{{MM}}-{{DD}}/{role}/*"' for role in ("train", "public", "validation", "holdout")
+]
+
+
+@pytest.mark.parametrize("span", ["2026-11-27", '"2026-11-27"', "20784"])
+def test_a_dated_span_is_named_by_its_date_or_its_number(span):
+    config = load("tiny", [*DATED, f"data.span={span}"])
+    assert config.data.span == 20784 and from_dict(config.as_dict()) == config
+
+
+@pytest.mark.parametrize("span", ["2026-02-30", "1969-12-31", "tomorrow", "2026-11-27T10:00:00"])
+def test_what_is_no_date_is_one_line(span):
+    with pytest.raises(
+        ConfigError, match="^`data.span` must be a date like 2026-11-27, from 1970-01-01 on. Received: "
+    ):
+        load("tiny", [*DATED, f"data.span={span}"])
+
+
+def test_a_date_where_spans_have_numbers_is_refused():
+    with pytest.raises(ConfigError, match="^`data.span` must be an integer"):
+        load("tiny", ["data.span=2026-11-27"])
+
+
+def test_a_date_in_a_file_is_taken_and_a_share_replaces_a_pattern(tmp_path):
+    text = Path(PRESETS / "tiny.toml").read_text()
+    text = text.replace("span-{SPAN}", "{YYYY}/{MM}-{DD}").replace(
+        "[data]", '[data]\nspan = 2024-02-29\nmarker = "_OK"'
+    )
+    lines = [line for line in text.splitlines() if not line.startswith(("holdout =", "validation ="))]
+    (tmp_path / "c.toml").write_text("\n".join(lines).replace("[privacy]", SHARES + "[privacy]"))
+    data = load(str(tmp_path / "c.toml"), [f"data.schema={PRESETS / 'fashion_mnist.pbtxt'}"]).data
+    assert (data.span, data.marker, data.shares.taken()) == (19782, "_OK", {"validation": 0.05, "holdout": 0.2})
+    assert list(data.roles.patterns()) == ["train", "public"]
+
+
+SHARES = "[data.shares]\nholdout = 0.2\nvalidation = 0.05\n"
+
+
 def test_a_warm_start_wants_spans():
     roles = [f'data.roles.{role}="{role}/*"' for role in ("train", "public", "validation", "holdout")]
     assert load("default", ["trainer.warm_start=true"]).trainer.warm_start
-    with pytest.raises(ConfigError, match="`trainer.warm_start` must be false where `data.roles.train` has no"):
+    with pytest.raises(ConfigError, match="`trainer.warm_start` must be false where `data.roles.train` names no"):
         load("default", ["trainer.warm_start=true", *roles])

@@ -65,6 +65,21 @@ def test_the_witness_has_seen_the_withdrawal(data, root):
     assert LineageWitness(str(root / "metadata.sqlite")).head() == last.head
 
 
+def test_records_go_from_dated_spans_and_from_files_that_hold_shares(data, root):
+    """The roles that have no files of their own are not looked for, and `train`'s are taken up once."""
+    folder = data.parents[2]
+    for day in ("2026-11-26", "2026-11-27"):
+        (folder / day / "train").mkdir(parents=True)
+        shutil.copyfile(data, folder / day / "train" / "a.tfrecord")
+    dated = [f'data.roles.{role}="{{YYYY}}-{{MM}}-{{DD}}/{role}/*"' for role in ("train", "public")]
+    shares = ['data.roles.holdout=""', 'data.roles.validation=""', "data.shares={holdout=0.2, validation=0.1}"]
+    told = withdraw(load("tiny", [f"data.root={folder}", *dated, *shares]), root, WANTED)
+    assert [(row["role"], Path(row["file"]).parts[-3], row["records"]) for row in told["removed"]] == [
+        ("train", "2026-11-26", 1),
+        ("train", "2026-11-27", 1),
+    ]
+
+
 def test_what_to_retrain_says_how_a_window_and_a_warm_start_get_rid_of_them():
     model = Descendant(artifact=1, kind="Model", uri="u", epsilon=1.0, served=None)
     assert retraining(load("tiny"), []) == [] and len(retraining(load("tiny"), [model])) == 1

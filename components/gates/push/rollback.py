@@ -11,6 +11,7 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.types import standard_artifacts
 
 from components.common.errors import GateError
+from components.common.events import ROLLBACK
 from components.common.tflite import sha256
 from components.gates.push.serving import previous, roll_back, served, withdrawn
 from components.gates.push.writing import writing
@@ -83,7 +84,7 @@ def _withdrawn(artifact: metadata_store_pb2.Artifact) -> bool:
 
 def _record(handle: metadata.Metadata, pipeline: str, bad, good) -> int:
     """One execution, from the withdrawn push to a new one of the model that serves again."""
-    run = f"rollback-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S-%f}"
+    run = f"{ROLLBACK}{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S-%f}"
     contexts = [
         context_lib.register_context_if_not_exists(handle, kind, name)
         for kind, name in (("pipeline", pipeline), ("pipeline_run", run), ("node", f"{pipeline}.Rollback"))

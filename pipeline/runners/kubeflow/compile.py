@@ -46,7 +46,7 @@ def compile_config(config: Config, file: Path) -> Compiled:
     from pipeline.graph import build
 
     cluster = config.kubeflow
-    config = _in_image(config)
+    config = in_image(config)
     settings = packed(json.dumps(config.as_dict()).encode())
     return compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
 
@@ -184,7 +184,7 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
         kubernetes.add_node_selector(task, label, value)
 
 
-def _in_image(config: Config) -> Config:
+def in_image(config: Config) -> Config:
     """The configuration with paths of this checkout's data and presets as they are in the image."""
     source = Path(config.kubeflow.source)
     moved = {embedded(): source / "data", PRESETS: source / "pipeline" / "configs"}

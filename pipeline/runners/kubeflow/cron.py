@@ -9,24 +9,12 @@ KFP 2.0 to 2.17 parses cron with robfig/cron v1.2.0, in the API server (`server/
 - refuses 7 for Sunday, and finds the year 1 as the next time of a date that never comes.
 """
 
-import calendar
 import datetime
 import itertools
-import re
-import zoneinfo
 
 from components.common.errors import ConfigError
+from pipeline.schedule.cron import fields, zone
 
-_MONTHS = ["", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-_FIELDS = (
-    ("minute", 0, 59, []),
-    ("hour", 0, 23, []),
-    ("day of the month", 1, 31, []),
-    ("month", 1, 12, _MONTHS),
-    ("day of the week", 0, 7, _DAYS),
-)
-_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?", re.ASCII)
 _DAY = 24 * 60
 
 
@@ -44,16 +32,7 @@ def for_cluster(cron: str, timezone: str, cluster: str, now: datetime.datetime) 
         ConfigError: a field is wrong, no day fits, a zone is unknown, or the two zones are not equally far apart all
             year or so far that one line of cron cannot say it.
     """
-    texts = cron.split()
-    if len(texts) != len(_FIELDS):
-        raise ConfigError(
-            "`--cron` must be five fields: minute, hour, day of the month, month, day of the week. "
-            f"Received: --cron {cron!r}"
-        )
-    minutes, hours, days, months, weekdays = (_values(t, *f) for t, f in zip(texts, _FIELDS, strict=True))
-    if texts[4].startswith("*") and not any(d <= calendar.monthrange(2024, m)[1] for d in days for m in months):
-        raise ConfigError(f"`--cron` must name a day that comes. Received: --cron {cron!r}")
-    weekdays = {day % 7 for day in weekdays}
+    texts, (minutes, hours, _, _, weekdays) = cron.split(), fields(cron, "--cron")
     if not texts[4].startswith("*"):
         texts[4] = _listed(weekdays)
     offset = _offset(timezone, cluster, now)
@@ -62,42 +41,9 @@ def for_cluster(cron: str, timezone: str, cluster: str, now: datetime.datetime) 
     return " ".join(["0", *texts])
 
 
-def _values(text: str, name: str, low: int, high: int, names: list[str]) -> set[int]:
-    """All values that a field allows."""
-    found: set[int] = set()
-    for part in text.split(","):
-        first, last, step = _part(part, low, high, names)
-        if step < 1 or not low <= first <= last <= high or (part.startswith("*") and part != text):
-            raise ConfigError(
-                f"the {name} of `--cron` must be `*`, numbers from {low} to {high}, ranges such as "
-                f"{low}-{high}, or steps such as */2. Received: {text!r}"
-            )
-        found |= set(range(first, last + 1, step))
-    return found
-
-
-def _part(part: str, low: int, high: int, names: list[str]) -> tuple[int, int, int]:
-    """First, last and step of a part of a field; a step of 0 where it is none."""
-    match = _PART.fullmatch(part)
-    if not match:
-        return low, high, 0
-    step = int(match["step"] or 1)
-    if match["first"] is None:
-        return low, high, step
-    first = _value(match["first"], names)
-    if match["last"] is None:
-        return first, first, 0 if match["step"] else 1  # crons disagree on what 5/15 means
-    last = _value(match["last"], names)
-    return first, 7 if names is _DAYS and last == 0 < first else last, step
-
-
-def _value(text: str, names: list[str]) -> int:
-    return names.index(text.lower()) if text.lower() in names else int(text) if text.isdecimal() else -1
-
-
 def _offset(timezone: str, cluster: str, now: datetime.datetime) -> int:
     """Minutes to add to a time in one zone to have it in the other, looked at twice a day over three years."""
-    here, there = _zone("--timezone", timezone), _zone("--cluster-timezone", cluster)
+    here, there = zone(timezone, "--timezone"), zone(cluster, "--cluster-timezone")
     moments = (now + datetime.timedelta(hours=12 * half) for half in range(3 * 2 * 366))
     offsets = {m.astimezone(there).utcoffset() - m.astimezone(here).utcoffset() for m in moments}
     if len(offsets) > 1:
@@ -108,15 +54,6 @@ def _offset(timezone: str, cluster: str, now: datetime.datetime) -> int:
             f"ml-pipeline-scheduledworkflow, and say so with --cluster-timezone {timezone}"
         )
     return int(offsets.pop().total_seconds()) // 60
-
-
-def _zone(option: str, name: str) -> zoneinfo.ZoneInfo:
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError(
-            f"`{option}` must be a zone of the IANA database, such as Europe/Berlin. Received: {name!r}"
-        ) from None
 
 
 def _shifted(texts: list[str], minutes: set[int], hours: set[int], weekdays: set[int], offset: int) -> list[str]:

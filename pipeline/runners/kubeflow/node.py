@@ -128,7 +128,7 @@ def _launched(part, node, shared) -> str:
         if told.exit_code != BudgetError.exit_code:
             raise
         logging.exception("%s refuses", id)
-        shared.refuse(f"{id}: {told}")
+        shared.refuse(f"{id}: {told}", told.cause)
         return f"{id} refuses, and nothing after it runs: {told}"
     if launched is None or launched.execution_id is None:
         return f"{id} is skipped by its condition"

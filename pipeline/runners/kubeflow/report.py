@@ -70,9 +70,9 @@ def _recorded(step: argparse.Namespace) -> dict[str, Any]:
     record = blank(config, root, step.run, told.span, began)
     record["seconds"], record["nodes"] = round(told.ended - told.began, 1), told.nodes
     if told.refused:
-        record.update(state="refused", exit_code=3, error=told.refused)
+        record.update(state="refused", exit_code=3, error=told.refused, cause=told.cause)
     elif told.finished:
-        record.update(state="pushed", exit_code=0)
+        record.update(state="pushed", exit_code=0, cause=None)
     else:
         record.update(error=f"every step must end well. {told.failed or 'One'} did not; its log says why")
     Path(record["report"]).parent.mkdir(parents=True, exist_ok=True)

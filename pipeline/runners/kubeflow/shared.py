@@ -15,7 +15,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.common.errors import ConfigError, ServiceError
 from pipeline.runners.nodes import remove_outputs, state_name
 
-_REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
+_REFUSED, _CAUSE, _GRAPH, _POD = "lockgate_refused", "lockgate_cause", "lockgate_graph", "kfp_pod_name"
 _RUN, _NODE = "pipeline_run", "node"
 _States = metadata_store_pb2.Execution
 _OPEN = (_States.NEW, _States.RUNNING)
@@ -23,13 +23,17 @@ _OPEN = (_States.NEW, _States.RUNNING)
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What MLMD says of a run. began, ended: seconds since the epoch. span: of its examples. refused: why. failed: a
-    node that did. finished: whether the last node ended well. nodes: a row each, as a run record has them."""
+    """What MLMD says of a run.
+
+    began, ended: seconds since the epoch. span: of its examples. refused: why; cause: as in `LockgateError`. failed: a
+    node that did. finished: whether the last node ended well. nodes: a row each, as a run record has them.
+    """
 
     began: float
     ended: float
     span: int | None
     refused: str
+    cause: str
     failed: str
     finished: bool
     nodes: list[dict[str, Any]]
@@ -61,6 +65,7 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
         ended=max(times, default=context.create_time_since_epoch) / 1000,
         span=max(spans, default=None),
         refused=_said(context, _REFUSED),
+        cause=_said(context, _CAUSE),
         failed=next((row["id"] for row in nodes if row["state"] == "failed"), ""),
         finished=any(row["id"] == "Pusher" and row["state"] != "failed" for row in nodes),
         nodes=nodes,
@@ -107,11 +112,12 @@ class SharedRun:
                 handle.store.put_contexts([context])
         return _said(context, _REFUSED)
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, why: str, cause: str) -> None:
         """Marks the run, so that the steps after this one do nothing."""
         with metadata.Metadata(self.database) as handle:
             context = handle.store.get_context_by_type_and_name(_RUN, self._run)
             context.custom_properties[_REFUSED].string_value = why
+            context.custom_properties[_CAUSE].string_value = cause
             handle.store.put_contexts([context])
 
     def has_pushed(self) -> bool:

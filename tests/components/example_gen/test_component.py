@@ -1,5 +1,6 @@
 """DataChecker: the schema's labels, anomalies, and the check that training waits for."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,12 +8,12 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from components.common.artifacts import DataCheck
-from components.common.errors import DataError
+from components.common.artifacts import DataCheck, Drift
+from components.common.errors import DataError, DriftError
 from components.common.settings import to_json
 from components.common.tfx_nodes import standard_artifacts
 from components.example_gen.component import DataChecker, _raise_on_anomalies
-from components.example_gen.config import ROLES
+from components.example_gen.config import ROLES, DataConfig, SharesConfig
 from components.example_gen.core import known_labels
 from tests.components.settings import DATA
 
@@ -72,7 +73,7 @@ def test_an_anomaly_of_the_whole_split_stops_too(tmp_path):
 def check(artifact, execute, public, encode, example, write_split):
     """Runs DataChecker on four splits of three good records, one more in `extra` splits, beside `earlier` Examples."""
 
-    def run(earlier=(), **extra: bytes):
+    def run(data: DataConfig = DATA, without: str = "", earlier=(), drift=None, **extra: bytes):
         inputs = {
             "examples": artifact(standard_artifacts.Examples, "examples"),
             "schema": artifact(standard_artifacts.Schema, "schema"),
@@ -81,10 +82,11 @@ def check(artifact, execute, public, encode, example, write_split):
         schema(inputs["schema"].uri, LABEL.format(0, 2))
         good = [example(encode(public.images[i]), int(public.labels[i]), f"k{i}") for i in range(3)]
         for role in ROLES:
-            write_split(inputs["examples"].uri, role, good + ([extra[role]] if role in extra else []))
-        inputs |= {"earlier": list(earlier)} if earlier else {}
+            records = [] if role == without else good
+            write_split(inputs["examples"].uri, role, records + ([extra[role]] if role in extra else []))
+        inputs |= ({"earlier": list(earlier)} if earlier else {}) | ({"drift": drift} if drift else {})
         made = artifact(DataCheck, "check")
-        execute(DataChecker, inputs, {"check": made}, config=to_json(DATA), records_per_person=1)
+        execute(DataChecker, inputs, {"check": made}, config=to_json(data), records_per_person=1)
         return json.loads(Path(made.uri, "check.json").read_text())
 
     return run
@@ -110,6 +112,25 @@ def test_a_private_record_that_is_no_example_is_one_line_that_does_not_quote_it(
     with pytest.raises(DataError, match="^split `train` must hold tf.train.Examples") as caught:
         check(train=b"secret-bytes")
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_drift_that_was_to_stop_the_run_does(check, artifact):
+    drift = artifact(Drift, "drift")
+    found = {"stopped": False, "reasons": ["classes is far"], "compared_with": [1, 2]}
+    Path(drift.uri, "drift.json").write_text(json.dumps(found))
+    assert check(drift=drift)["examples"]["holdout"] == 3
+    Path(drift.uri, "drift.json").write_text(json.dumps({**found, "stopped": True}))
+    with pytest.raises(DriftError, match="Against 2 earlier spans: classes is far. Nothing private was read$"):
+        check(drift=drift)
+
+
+def test_a_share_that_found_nobody_is_refused_before_anything_trains(check):
+    shared = dataclasses.replace(
+        DATA, roles=dataclasses.replace(DATA.roles, holdout=""), shares=SharesConfig(holdout=0.001)
+    )
+    assert check(shared)["examples"]["holdout"] == 3
+    with pytest.raises(DataError, match="^role `holdout` must get .* Received: none for data.shares.holdout = 0.001$"):
+        check(shared, without="holdout")
 
 
 def test_a_private_record_that_an_earlier_span_has_too_is_refused(

@@ -118,14 +118,27 @@ def test_a_file_that_ends_anywhere_inside_a_record_is_refused(whole, tmp_path):
                 check_framing(cut)
 
 
+def test_a_length_that_was_changed_is_noticed_wherever_the_file_then_ends(tmp_path):
+    """Two records of which the first claims to hold the second: the frames still end with the file."""
+    file, payload = tmp_path / "f", b"x" * 16
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(payload), writer.write(payload)
+    content = file.read_bytes()
+    assert check_framing(file) == 2
+    file.write_bytes(struct.pack("<Q", 2 * len(payload) + 16) + content[8:])
+    with pytest.raises(DataError, match="damaged after record 0$"):
+        check_framing(file)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"", "must hold examples. It is empty$"),
         (b"\x1f\x8b\x08" + b"\0" * 40, "damaged after record 0$"),
         (struct.pack("<Q", 2**64 - 1) + b"\0" * 8, "damaged after record 0$"),
+        (bytes(16 * 50), "damaged after record 0$"),
     ],
-    ids=["empty", "gzip", "absurd length"],
+    ids=["empty", "gzip", "absurd length", "room that was never written"],
 )
 def test_what_is_no_tfrecord_file_is_refused(tmp_path, content, says):
     (tmp_path / "f").write_bytes(content)

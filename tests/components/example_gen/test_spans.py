@@ -70,6 +70,50 @@ def test_a_person_with_more_records_than_declared_is_refused_and_not_named(check
     assert "anna" not in str(caught.value)
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "no example", "never written"])
+def test_a_neighbour_that_is_half_written_stops_nobody_and_what_it_holds_is_still_compared(check, data, damage):
+    """Span 3 is damaged; its own check, before anything trains on it, compares the rest."""
+    root = Path(data.root)
+    write(root / "span-3/train/a.tfrecord", [("x", ""), ("y", "")])
+    content = (root / "span-3/train/a.tfrecord").read_bytes()
+    spoiled = {"cut": content[:-3], "empty": b"", "never written": bytes(64), "no example": None}[damage]
+    if spoiled is None:
+        with tf.io.TFRecordWriter(str(root / "span-3/train/a.tfrecord")) as writer:
+            made = tf.train.Example()
+            made.features.feature["id"].int64_list.value.append(7)
+            writer.write(made.SerializeToString())
+    else:
+        (root / "span-3/train/a.tfrecord").write_bytes(spoiled)
+    check([("a", ""), ("b", "")], [("c", "")])
+    write(root / "span-3/train/b.tfrecord", [("b", "")])  # comes after the damaged file
+    with pytest.raises(DataError, match="must be in one span, .* Received: b$"):
+        check([("a", ""), ("b", "")], [("c", "")])
+    if damage == "cut":
+        with pytest.raises(DataError, match="Received: x$"):
+            (root / "span-3/train/b.tfrecord").unlink()
+            check([("a", ""), ("x", "")], [("c", "")])
+
+
+def test_dated_spans_are_compared_and_what_only_resembles_one_is_not(tmp_path, data):
+    root = Path(data.root)
+    roles = RolesConfig(**{role: f"{{YYYY}}-{{MM}}-{{DD}}/{role}/*" for role in ROLES})
+    dated = dataclasses.replace(data, roles=roles)
+    write(tmp_path / "examples" / "Split-train" / "data.gz", [("a", ""), ("b", "")], "GZIP")
+    write(root / "2026-11-27/train/x", [("a", ""), ("b", "")])
+    write(root / "2026-11-26/train/x", [("c", "")])
+    write(root / "2026-02-30/train/x", [("a", "")])
+    check_owners(str(tmp_path / "examples"), dated, 20784, 1)
+    write(root / "2026-11-26/train/y", [("b", "")])
+    with pytest.raises(DataError, match="must be in one span, .* Received: b$"):
+        check_owners(str(tmp_path / "examples"), dated, 20784, 1)
+
+
+def test_a_span_alone_has_nothing_to_be_compared_with(tmp_path, data):
+    write(tmp_path / "examples" / "Split-train" / "data.gz", [("a", "")], "GZIP")
+    check_owners(str(tmp_path / "examples"), data, 2, 1)
+    check_owners(str(tmp_path / "examples"), dataclasses.replace(data, roles=DATA.roles), 0, 1)
+
+
 def test_a_person_must_not_have_more_over_all_spans_that_are_trained_on_together(check):
     rows, windows = [("a", "anna"), ("b", "bert")], [[("c", "anna")], [("d", "anna"), ("e", "carl"), ("f", "")]]
     check(rows, most=3, windows=windows)

@@ -88,6 +88,7 @@ RECORD = {
     "data": {
         "name": "pets",
         "span": 1,
+        "span_name": "span-1",
         "classes": ["cat", "dog"],
         "public_source": "elsewhere",
         "population": 12345,

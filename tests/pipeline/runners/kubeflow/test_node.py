@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from components.common.mlmd import connection
+from components.example_gen.config import ROLES, SharesConfig
+from components.example_gen.shares import role_of
 from pipeline.config import load
 from pipeline.graph import build
 from pipeline.places import places_of
@@ -30,10 +33,18 @@ def umask():
 
 
 @pytest.fixture
-def ir(tmp_path):
-    config = load("tiny")
-    places = replace(places_of(tmp_path / "root", config.name), metadata=str(tmp_path / "metadata.sqlite"))
-    return compiled(build(config, places, span=None))
+def ir_of(tmp_path):
+    def make(*settings: str):
+        config = load("tiny", list(settings))
+        places = replace(places_of(tmp_path / "root", config.name), metadata=str(tmp_path / "metadata.sqlite"))
+        return compiled(build(config, places, span=None))
+
+    return make
+
+
+@pytest.fixture
+def ir(ir_of):
+    return ir_of()
 
 
 @pytest.fixture
@@ -95,7 +106,7 @@ def test_after_a_refusal_a_step_does_nothing_and_ends_well(step, store, ir, caps
     bind(part, "run-1")
     shared = SharedRun(connection(str(store()._config.sqlite.filename_uri)), part.nodes[0].pipeline_node, "run-1")
     shared.join(graph_fingerprint(ir))
-    shared.refuse("DPTrainer: the budget is spent")
+    shared.refuse("DPTrainer: the budget is spent", "budget")
     assert step() == 0 and store().get_executions() == []
     assert "is skipped, because the run was refused: DPTrainer: the budget is spent" in capsys.readouterr().out
 
@@ -122,8 +133,54 @@ def test_a_step_of_another_graph_does_not_join_a_run(step, capsys):
 
 
 def test_a_span_that_is_none_is_one_line(step, capsys):
-    assert step("ImportExampleGen", "--parameter", "span=tomorrow") == 2
-    assert "`span` must be a number or newest. Received: span='tomorrow'" in capsys.readouterr().err
+    for span in ("tomorrow", "2026-02-30", "99999999999"):
+        assert step("ImportExampleGen", "--parameter", f"span={span}") == 2
+        must = "must be a number, a date like 2026-11-27, or newest"
+        assert f"`span` {must}. Received: span='{span}'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def dated(tmp_path, step, ir_of):
+    """Two dated spans of 50 records, the later one without its marker; runs the node that reads them."""
+    for day in ("2026-11-26", "2026-11-27"):
+        for role in ("train", "public"):
+            (tmp_path / "data" / day / role).mkdir(parents=True)
+            with tf.io.TFRecordWriter(str(tmp_path / "data" / day / role / "a")) as writer:
+                for i in range(50):
+                    made = tf.train.Example()
+                    made.features.feature["id"].bytes_list.value.append(f"{day}-{role}-{i}".encode())
+                    writer.write(made.SerializeToString())
+    (tmp_path / "data" / "2026-11-26" / "_SUCCESS").touch()
+    patterns = [f'data.roles.{role}="{{YYYY}}-{{MM}}-{{DD}}/{role}/*"' for role in ("train", "public")]
+    shares = ['data.roles.holdout=""', 'data.roles.validation=""', "data.shares={holdout=0.3, validation=0.2}"]
+    whole = ir_of(f"data.root={tmp_path / 'data'}", "data.marker=_SUCCESS", *patterns, *shares)
+
+    def run(span: str, id: str) -> int:
+        own = {"slice": encode(sliced(whole, "ImportExampleGen")), "graph": graph_fingerprint(whole), "run": id}
+        return step("ImportExampleGen", "--parameter", f"span={span}", **own)
+
+    return run
+
+
+def test_dates_markers_and_shares_travel_with_the_step(dated, store, tmp_path, capsys):
+    assert dated("newest", "run-1") == 0
+    (examples,) = store().get_artifacts()
+    assert examples.custom_properties["span"].int_value == 20783
+    found = {}
+    for role in ROLES:
+        files = [str(path) for path in Path(examples.uri, f"Split-{role}").iterdir()]
+        rows = tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator()
+        found[role] = {tf.train.Example.FromString(r).features.feature["id"].bytes_list.value[0] for r in rows}
+    ids = {f"2026-11-26-train-{i}".encode() for i in range(50)}
+    shares = SharesConfig(holdout=0.3, validation=0.2)
+    for role in ("train", "validation", "holdout"):
+        assert found[role] == {id for id in ids if role_of(id, b"", shares) == role} != set()
+    assert len(found["public"]) == 50
+    assert dated("2026-11-27", "run-2") == 2
+    assert "lockgate: span 2026-11-27 must have its marker before it is read." in capsys.readouterr().err
+    (tmp_path / "data" / "2026-11-27" / "_SUCCESS").touch()
+    assert dated("2026-11-27", "run-3") == 0
+    assert [a.custom_properties["span"].int_value for a in store().get_artifacts()] == [20783, 20784]
 
 
 def test_a_parameter_that_nobody_asked_for_is_one_line(step, capsys):

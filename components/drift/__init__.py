@@ -1,0 +1,1 @@
+"""Drift between spans, on what is public of them."""

@@ -1,0 +1,1 @@
+"""Where the Beam nodes run: flags of Beam by kind of node."""
