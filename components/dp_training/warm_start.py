@@ -51,12 +51,12 @@ def leave_start(network: keras.Model, model) -> None:
     """Saves a trained network's weights in its Model artifact, and their hash in MLMD."""
     weights = [variable.numpy() for variable in network.trainable_variables]
     np.savez(Path(model.uri, _WEIGHTS), *weights, **{_ARCHITECTURE: json.dumps(_architecture(network))})
-    model.set_string_custom_property(_WEIGHTS, _hash(model.uri, _WEIGHTS))
+    _seal(model, _WEIGHTS)
 
 
 def seal_statement(model) -> None:
     """Says in MLMD which statement lies in a Model artifact."""
-    model.set_string_custom_property(_STATEMENT, _hash(model.uri, _STATEMENT))
+    _seal(model, _STATEMENT)
 
 
 def start_from(model, book: Book, policy: PrivacyConfig) -> Start:
@@ -69,9 +69,8 @@ def start_from(model, book: Book, policy: PrivacyConfig) -> Start:
         GateError: the weights or the statement are not what the training left, nothing is promised about it, the
             ledger does not have its charges, or what was spent on its spans would not be pushed.
     """
-    for name in (_WEIGHTS, _STATEMENT):
-        if _hash(model.uri, name) != model.get_string_custom_property(name):
-            raise GateError(f"a warm start must be from what a training left. Another {name} lies in {model.uri}")
+    content = _sealed(model, _WEIGHTS)
+    _sealed(model, _STATEMENT)
     statement = load_statement(model.uri)
     if statement.insecure:
         raise GateError(f"a warm start must be from a model with a promise. Received: {model.uri}, of a fixed seed")
@@ -80,7 +79,6 @@ def start_from(model, book: Book, policy: PrivacyConfig) -> Start:
     if not epsilon <= allowed:
         must = f"be from spans of ε at most {allowed:g}, or what it makes is never pushed"
         raise GateError(f"a warm start must {must}. Received: {epsilon:.3f} for {', '.join(base.spans)}")
-    content = Path(model.uri, _WEIGHTS).read_bytes()
     return Start(
         content=content,
         fingerprint=sha256(content),
@@ -123,7 +121,16 @@ def _in_words(architecture: dict) -> str:
     return f"{architecture['layers']['name']} ({sha256(layers)[:8]}) with weights {weights}"
 
 
-def _hash(uri: str, name: str) -> str:
-    """SHA-256 of a file in an artifact; "none" where there is none."""
-    file = Path(uri, name)
-    return sha256(file.read_bytes()) if file.is_file() else "none"
+def _seal(artifact, name: str) -> None:
+    """Keeps the hash of a file of an artifact with it in MLMD."""
+    artifact.set_string_custom_property(name, sha256(Path(artifact.uri, name).read_bytes()))
+
+
+def _sealed(artifact, name: str) -> bytes:
+    """The content of a file that was sealed."""
+    file = Path(artifact.uri, name)
+    content = file.read_bytes() if file.is_file() else None
+    if content is None or sha256(content) != artifact.get_string_custom_property(name):
+        how = "none" if content is None else "another one"
+        raise GateError(f"a warm start must be from the {name} that a training left. Received: {how} in {artifact.uri}")
+    return content

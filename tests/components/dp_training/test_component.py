@@ -291,6 +291,6 @@ def test_another_base_makes_another_training_and_what_its_spans_cost_now_is_stat
 def test_a_base_whose_statement_was_forged_lower_is_refused_before_anything_is_charged(train, of_span, charges):
     first, _ = train(of_span(5, "train"), name="first")
     dataclasses.replace(load_statement(first), epsilon=0.1, run_epsilon=0.1).save(first)
-    with pytest.raises(GateError, match="^a warm start must be from what a training left"):
+    with pytest.raises(GateError, match="^a warm start must be from the statement.json that a training left"):
         train(of_span(6), name="warm", base="first")
     assert charges() == []

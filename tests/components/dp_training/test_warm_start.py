@@ -11,6 +11,7 @@ import pytest
 
 from components.common.errors import ConfigError, GateError
 from components.common.tfx_nodes import standard_artifacts
+from components.dp_training import models
 from components.dp_training.models import build
 from components.dp_training.warm_start import leave_start, seal_statement, start_from
 from components.privacy.accounting import Mechanism, epsilon_of
@@ -66,7 +67,9 @@ def refused(model, ledger: Ledger, says: str, policy: PrivacyConfig = POLICY) ->
 
 
 @pytest.mark.parametrize("name", ["tanh_cnn", "gabor_cnn", "scattering_linear"])
-def test_the_weights_are_those_that_were_trained_and_the_ledger_says_from_which_spans(model, ledger, name):
+def test_the_weights_are_those_that_were_trained_and_the_ledger_says_from_which_spans(model, ledger, name, monkeypatch):
+    monkeypatch.setattr(models, "_RANDOM_IMAGES", 60)  # what scattering is whitened with: as few as will do
+    monkeypatch.setattr(models, "_DIRECTIONS", 20)
     network, fresh = build(name, SHAPE, 3), build(name, SHAPE, 3)
     random = np.random.default_rng(0)
     for variable in network.trainable_variables:
@@ -110,22 +113,24 @@ def test_another_architecture_or_shape_is_refused_in_one_line(model, ledger, nam
 def test_a_statement_that_was_forged_after_the_training_is_refused(model, ledger, forged):
     made = model()
     dataclasses.replace(WARM, **forged).save(made.uri)
-    refused(made, ledger, "^a warm start must be from what a training left. Another statement.json lies in ")
+    refused(
+        made, ledger, "^a warm start must be from the statement.json that a training left. Received: another one in "
+    )
 
 
 def test_weights_that_were_swapped_after_the_training_are_refused(model, ledger, artifact):
     made, other = model(), artifact(standard_artifacts.Model, "other")
     leave_start(build("tanh_cnn", SHAPE, 3), other)
     shutil.copyfile(Path(other.uri, "trained.npz"), Path(made.uri, "trained.npz"))
-    refused(made, ledger, "Another trained.npz lies in ")
+    refused(made, ledger, "^a warm start must be from the trained.npz that a training left. Received: another one in ")
 
 
 @pytest.mark.parametrize("name", ["trained.npz", "statement.json"])
 def test_a_model_from_outside_or_without_a_statement_is_refused(model, ledger, artifact, name):
     made = model()
     Path(made.uri, name).unlink()
-    refused(made, ledger, "^a warm start must be from what a training left. ")
-    refused(artifact(standard_artifacts.Model, "imported"), ledger, "^a warm start must be from what a training left. ")
+    refused(made, ledger, f"^a warm start must be from the {name} that a training left. Received: none in ")
+    refused(artifact(standard_artifacts.Model, "imported"), ledger, "^a warm start must be from the trained.npz that")
 
 
 def test_a_model_of_a_fixed_seed_is_refused(model, ledger):

@@ -94,6 +94,7 @@ RECORD = {
         "population": 12345,
         "roles": {"train": {"examples": None, "pattern": "train/*"}, "holdout": {"examples": 8000, "pattern": "h/*"}},
     },
+    "drift": None,
     "privacy": {
         "epsilon": 2.5,
         "delta": 1e-5,
