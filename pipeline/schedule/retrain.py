@@ -14,6 +14,7 @@ from pipeline.config import Config
 from pipeline.run import Watcher, execute
 from pipeline.runs import records
 from pipeline.schedule.due import Due, decided, decides, due, is_damaged
+from pipeline.schedule.retention import clean
 from pipeline.schedule.state import Memory, State
 from pipeline.schedule.tell import tell
 
@@ -27,7 +28,8 @@ class Firing:
     """What became of a firing.
 
     exit_code: of the last run, 0 where nothing was due. idle: why nothing was done. runs: their records, or what
-    stands for one that did not begin. waiting, damaged: spans, with the reason. problems: whom it could not be told.
+    stands for one that did not begin. waiting, damaged: spans, with the reason. problems: whom it could not be told,
+    and why nothing was cleaned up. removed_bytes: of what the retention policy let go.
     """
 
     exit_code: int = 0
@@ -36,6 +38,7 @@ class Firing:
     waiting: list[dict[str, str]] = field(default_factory=list)
     damaged: list[dict[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    removed_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`: of each run its span, its outcome, and where to look further."""
@@ -67,6 +70,8 @@ def retrain(config: Config, root: Path, watcher: Watcher, pause: Callable[[float
             elif not decides(record):
                 break
         _tell(config, memory, firing)
+        if firing.runs:
+            _forget(config, root, firing)
         return firing
 
 
@@ -129,6 +134,14 @@ def _tell(config: Config, memory: Memory, firing: Firing) -> None:
         told += [] if problems else [key]
     now = datetime.datetime.now(datetime.timezone.utc)
     memory.save(dataclasses.replace(state, fired=now, told=tuple(dict.fromkeys(told))))
+
+
+def _forget(config: Config, root: Path, firing: Firing) -> None:
+    """Removes what the retention policy lets go; that it could not is no reason to call the night a failure."""
+    try:
+        firing.removed_bytes = clean(config, root).bytes
+    except LockgateError as error:
+        firing.problems.append(str(error))
 
 
 def _messages(config: Config, firing: Firing) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -22,7 +22,6 @@ def place(tmp_path_factory):
         schedule={"command": f"tee -a {told}"},
         trainer={"population": 300, "warm_start": True, "steps": 6},
         drift={"action": "stop"},
-        retention={"runs": 1, "versions": 1},
     )
     return folder / "data", config, folder / "root", told, Images(600)
 
@@ -63,6 +62,7 @@ def test_nights(place):
     damaged.write_bytes(whole)
     code, fourth = retrained(config, root)
     assert (code, spans(fourth), fourth["damaged"]) == (0, [(3, "pushed")], [])
+    assert fourth["removed_bytes"] > 0 and fourth["problems"] == []
     assert told.read_text().count("outcome") == 2
 
     book = Ledger(root / "ledger.sqlite").book()
@@ -98,11 +98,12 @@ def test_status_says_what_serves_and_why(place, tmp_path):
 def test_cleaning_keeps_what_the_next_night_needs(place):
     data, config, root, _, images = place
     before = {path.name for path in root.glob("artifacts/DPTrainer/model/*")}
-    dry = json.loads(lockgate("clean", "--config", str(config), "--dry-run", "--json", root=root).stdout)
+    least = ("clean", "--config", str(config), "--set", "retention.runs=1", "--set", "retention.versions=1", "--json")
+    dry = json.loads(lockgate(*least, "--dry-run", root=root).stdout)
     assert dry["removed"] and all(Path(row["path"]).exists() for row in dry["removed"])
-    wet = json.loads(lockgate("clean", "--config", str(config), "--json", root=root).stdout)
+    wet = json.loads(lockgate(*least, root=root).stdout)
     assert wet["removed"] == dry["removed"] and not any(Path(row["path"]).exists() for row in wet["removed"])
-    assert json.loads(lockgate("clean", "--config", str(config), "--json", root=root).stdout)["removed"] == []
+    assert json.loads(lockgate(*least, root=root).stdout)["removed"] == []
     left = {path.name for path in root.glob("artifacts/DPTrainer/model/*")}
     assert left < before and len(list(root.glob("artifacts/ImportExampleGen/examples/*"))) == 1
     images.arrive(data, 5)
