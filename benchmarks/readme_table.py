@@ -112,6 +112,20 @@ def ledger_rows(baseline: dict) -> list[tuple[str, str, str]]:
     return [*rates, (what, f"< {bounds['extra_ms']:g} ms", f"{later:.1f} ms")]
 
 
+def kubeflow_rows(baseline: dict) -> list[tuple[str, str, str]]:
+    """(what, bound, reviewed figure) of `kubeflow_steps`: ratios in one run."""
+    bounds, measured = baseline["bounds"], baseline["measured"]
+    worst, slower = measured["overhead"]["largest"], measured["run"]["slower"]
+    return [
+        (
+            "Kubeflow: the largest overhead of a step, over `import tensorflow`",
+            f"≤ {bounds['overhead']:g}×",
+            f"{worst:.2f}×",
+        ),
+        ("Kubeflow: the default run, a process a step, over a local one", f"≤ {bounds['slower']:g}×", f"{slower:.2f}×"),
+    ]
+
+
 def compression_table(baseline: dict, model: str) -> list[str]:
     """The lines of `compression` of one model: points of accuracy lost, with the hull of the seeds' 95 % intervals, and
     how many times smaller the file is; the guide's beside it."""
@@ -162,6 +176,7 @@ _ROWS = (
     ("gate_calibration", gate_rows),
     ("scoring", scoring_rows),
     ("ledger", ledger_rows),
+    ("kubeflow_steps", kubeflow_rows),
 )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
-_ALL_COMPONENTS, _BEAM, _OURS = "tfx.components", "apache_beam", "components."
+_POSTPONED = ("tfx.components", "tensorflow_model_analysis")
+_BEAM, _OURS = "apache_beam", "components."
 _DECORATORS = "components.common.tfx_nodes"  # what our functions import of TFX
 
 
@@ -21,11 +22,12 @@ _DECORATORS = "components.common.tfx_nodes"  # what our functions import of TFX
 def only_for(part: pipeline_pb2.Pipeline) -> Iterator[None]:
     """Keeps imports out, while the context is open, that the one node of a slice has no use for.
 
-    `tfx.components` runs once somebody asks it for a component. Beam is not there for a function of ours, or a
-    resolver: TFX's modules take that for a machine without Beam, on which they run all that is not Beam. Once the
-    context is closed, Beam can be imported.
+    `tfx.components` runs once somebody asks it for a component, and TFMA once somebody asks for more than its protos.
+    Beam is not there for a function of ours, or a resolver: TFX's modules take that for a machine without Beam, on
+    which they run all that is not Beam. Once the context is closed, Beam can be imported.
     """
-    _postpone(_ALL_COMPONENTS)
+    for package in _POSTPONED:
+        _postpone(package)
     blocked = _BEAM not in sys.modules and not _needs_beam(part)
     if blocked:
         sys.modules[_BEAM] = None
@@ -66,4 +68,5 @@ def _postpone(package: str) -> None:
     module.__getattr__ = run
     sys.modules[package] = module
     parent, _, name = package.rpartition(".")
-    setattr(importlib.import_module(parent), name, module)
+    if parent:
+        setattr(importlib.import_module(parent), name, module)

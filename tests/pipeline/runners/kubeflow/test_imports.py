@@ -32,7 +32,7 @@ with only_for(part):
 from tfx.utils import import_utils
 for path in sys.argv[3:]:
     import_utils.import_class_by_path(path)
-before = [name for name in {heavy} if name in sys.modules]
+before = [name for name in {heavy} if name in sys.modules and "__getattr__" not in vars(sys.modules[name])]
 import apache_beam
 import tfx.components
 print(json.dumps([before, apache_beam.__name__, tfx.components.Evaluator.__name__, hasattr(tfx.components, "no_such")]))
@@ -51,6 +51,7 @@ def parts(tmp_path_factory):
     [
         ("Selector", ["components.selection.component.Selector_Executor"], ["tensorflow"]),
         ("DPTrainer", ["components.dp_training.component.DPTrainer_Executor"], ["tensorflow"]),
+        ("CompressionGate-int8", ["components.gates.component.CompressionGate_Executor"], ["tensorflow"]),
         ("Baseline", [], ["tensorflow"]),
         ("HoldoutScorer", [], ["apache_beam", "google.cloud.bigquery", "tensorflow"]),  # Beam's own
     ],
