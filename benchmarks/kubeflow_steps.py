@@ -107,7 +107,7 @@ def whole_run() -> dict:
 
 def missed_bounds(found: dict, bounds: dict[str, float]) -> list[str]:
     """Which figures are above their bound."""
-    figures = {"overhead": found.get("overhead", {}).get("largest"), "slower": found.get("run", {}).get("slower")}
+    figures = {"overhead": found.get("overhead", {}).get("largest"), "run": found.get("run", {}).get("slower")}
     return [name for name, figure in figures.items() if figure is not None and figure > bounds[name]]
 
 

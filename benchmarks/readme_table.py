@@ -115,15 +115,11 @@ def ledger_rows(baseline: dict) -> list[tuple[str, str, str]]:
 def kubeflow_rows(baseline: dict) -> list[tuple[str, str, str]]:
     """(what, bound, reviewed figure) of `kubeflow_steps`: ratios in one run."""
     bounds, measured = baseline["bounds"], baseline["measured"]
-    worst, slower = measured["overhead"]["largest"], measured["run"]["slower"]
-    return [
-        (
-            "Kubeflow: the largest overhead of a step, over `import tensorflow`",
-            f"≤ {bounds['overhead']:g}×",
-            f"{worst:.2f}×",
-        ),
-        ("Kubeflow: the default run, a process a step, over a local one", f"≤ {bounds['slower']:g}×", f"{slower:.2f}×"),
-    ]
+    figures = (
+        ("Kubeflow: the largest overhead of a step, over `import tensorflow`", "overhead", "largest"),
+        ("Kubeflow: the default run, a process a step, over a local one", "run", "slower"),
+    )
+    return [(what, f"≤ {bounds[part]:g}×", f"{measured[part][key]:.2f}×") for what, part, key in figures]
 
 
 def compression_table(baseline: dict, model: str) -> list[str]:
