@@ -45,7 +45,7 @@ def _post(url: str, body: bytes, seconds: float) -> list[str]:
     def post() -> None:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=seconds) as answer:
+            with urllib.request.urlopen(request, timeout=2 * seconds) as answer:
                 answer.read(1)
             problems.clear()
         except Exception as error:  # its words may quote the address, and that a token

@@ -70,7 +70,7 @@ def pushed(artifact, execute, tmp_path):
 
     def run(variants: list, verdicts: list) -> list[bytes]:
         selection, audit = artifact(Selection, "selection"), artifact(PrivacyAudit, "audit")
-        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0}))
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0, "spans": {}}))
         inputs = {"variants": variants, "verdicts": verdicts}
         account = Account(
             policy=PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0),
