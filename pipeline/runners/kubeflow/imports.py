@@ -1,7 +1,7 @@
 """What a step imports: TFX's launcher, and of all else what its node needs.
 
 TFX's launcher reaches `tfx.components`, which imports every component there is (Evaluator, Trainer, Tuner, and
-BigQuery's and Kubernetes' clients behind them), and Beam. Together they take longer than TensorFlow does.
+BigQuery's and Kubernetes' clients behind them), Beam, and TensorFlow to open files.
 """
 
 import importlib
@@ -14,7 +14,8 @@ from typing import Any
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 _POSTPONED = ("tfx.components", "tensorflow_model_analysis")
-_BEAM, _OURS = "apache_beam", "components."
+_HEAVY = ("apache_beam", "tensorflow")
+_OURS = "components."
 _DECORATORS = "components.common.tfx_nodes"  # what our functions import of TFX
 
 
@@ -23,25 +24,26 @@ def only_for(part: pipeline_pb2.Pipeline) -> Iterator[None]:
     """Keeps imports out, while the context is open, that the one node of a slice has no use for.
 
     `tfx.components` runs once somebody asks it for a component, and TFMA once somebody asks for more than its protos.
-    Beam is not there for a function of ours, or a resolver: TFX's modules take that for a machine without Beam, on
-    which they run all that is not Beam. Once the context is closed, Beam can be imported.
+    Beam and TensorFlow are not there for a function of ours, or a resolver: TFX's modules take that for a machine
+    without them, on which they open files by Python and run all that is not Beam. Once the context is closed, both can
+    be imported.
     """
     for package in _POSTPONED:
         _postpone(package)
-    blocked = _BEAM not in sys.modules and not _needs_beam(part)
-    if blocked:
-        sys.modules[_BEAM] = None
+    blocked = [] if _is_of_tfx(part) else [package for package in _HEAVY if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(blocked))
     try:
         if blocked:
             importlib.import_module(_DECORATORS)
         yield
     finally:
-        if blocked:
-            del sys.modules[_BEAM]
+        for package in blocked:
+            del sys.modules[package]
 
 
-def _needs_beam(part: pipeline_pb2.Pipeline) -> bool:
-    """Whether the node may import Beam: it is none of our functions and no resolver."""
+def _is_of_tfx(part: pipeline_pb2.Pipeline) -> bool:
+    """Whether the node runs code of TFX's that may want Beam or TensorFlow: it is no function of ours and no
+    resolver."""
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
     part.deployment_config.Unpack(deployment)
     for spec in deployment.executor_specs.values():

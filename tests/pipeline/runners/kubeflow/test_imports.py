@@ -52,7 +52,7 @@ def parts(tmp_path_factory):
         ("Selector", ["components.selection.component.Selector_Executor"], ["tensorflow"]),
         ("DPTrainer", ["components.dp_training.component.DPTrainer_Executor"], ["tensorflow"]),
         ("CompressionGate-int8", ["components.gates.component.CompressionGate_Executor"], ["tensorflow"]),
-        ("Baseline", [], ["tensorflow"]),
+        ("Baseline", [], []),
         ("HoldoutScorer", [], ["apache_beam", "google.cloud.bigquery", "tensorflow"]),  # Beam's own
     ],
 )
