@@ -18,6 +18,7 @@ from components.gates.judge import judge
 from components.gates.push.component import Pusher
 from components.privacy.account import Account
 from components.privacy.config import PrivacyConfig
+from components.privacy.ledger import Ledger
 from components.quantization.core import convert
 from components.selection.component import Selector
 from components.selection.config import SelectionConfig
@@ -72,12 +73,9 @@ def pushed(artifact, execute, tmp_path):
         selection, audit = artifact(Selection, "selection"), artifact(PrivacyAudit, "audit")
         Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0, "spans": {}}))
         inputs = {"variants": variants, "verdicts": verdicts}
-        account = Account(
-            policy=PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0),
-            ledger=str(tmp_path / "ledger.sqlite"),
-            journals="",
-            population=100,
-        )
+        policy, book = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0), str(tmp_path / "ledger.sqlite")
+        Ledger(book).reserve(STATEMENT.spans, "training", STATEMENT.mechanism, policy)
+        account = Account(policy=policy, ledger=book, journals="", population=100)
         parameters = {"account": to_json(account), "serving": str(tmp_path / "serving")}
         try:
             execute(Selector, inputs, {"selection": selection}, config=to_json(SelectionConfig()))
