@@ -75,13 +75,9 @@ def report(
     record = _find(root.expanduser(), run)
     if html:
         from pipeline.report.html import render
-        from pipeline.run import write_whole
+        from pipeline.run import write_page
 
-        try:
-            write_whole(html, render(record))
-        except OSError as error:
-            reason = f"Received: {html} ({error.strerror})"
-            raise ConfigError(f"`--html` must be a file that can be written. {reason}") from None
+        write_page(html, render(record))
     if as_json:
         print(json.dumps(summary(record), indent=2))
         return

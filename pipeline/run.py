@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import GateError, Interrupted, ServiceError
+from components.common.errors import ConfigError, GateError, Interrupted, ServiceError
 from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
@@ -111,6 +111,19 @@ def write_whole(path: Path, text: str) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_page(file: Path, page: str) -> None:
+    """Writes a page where `--html` says.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    try:
+        write_whole(file, page)
+    except OSError as error:
+        reason = f"Received: {file} ({error.strerror})"
+        raise ConfigError(f"`--html` must be a file that can be written. {reason}") from None
 
 
 def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, signals: Signals) -> None:

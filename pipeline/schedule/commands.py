@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from components.common.errors import ConfigError
 from pipeline.config import load
 from pipeline.options import DEFAULT_ROOT, ConfigOption, JsonOption, RootOption, SetOption
 
@@ -74,16 +73,12 @@ def status(
     """Show what serves, what comes next, and why the last runs did or did not push."""
     settings, place = load(config, set_), root.expanduser().resolve()
     from pipeline.report.html import page
-    from pipeline.run import write_whole
+    from pipeline.run import write_page
     from pipeline.schedule.status import status as found
 
     stands = found(settings, place, _now())
     if html:
-        try:
-            write_whole(html, page("status.html.j2", s=stands))
-        except OSError as error:
-            reason = f"Received: {html} ({error.strerror})"
-            raise ConfigError(f"`--html` must be a file that can be written. {reason}") from None
+        write_page(html, page("status.html.j2", s=stands))
     if as_json:
         print(json.dumps(stands, indent=2, ensure_ascii=False))
         return
@@ -114,11 +109,16 @@ def clean(
 
 def _write_page(settings, root: Path) -> None:
     """Brings the page under the root up to date."""
+    from pipeline.guards import unwritable
     from pipeline.report.html import page
     from pipeline.run import write_whole
     from pipeline.schedule.status import status as found
 
-    write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now())))
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now())))
+    except OSError as error:
+        raise unwritable(root / _PAGE, error) from None
 
 
 def _now() -> datetime.datetime:
