@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
+from components.common.content import sha256
 from components.common.errors import GateError
 from components.common.settings import from_json
-from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.gates.push.blessing import blessed, require_same_served
 from components.gates.push.serving import push

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
+from components.common.content import sha256, sizes
 from components.common.errors import GateError
 from components.common.legacy_keras import keras
 from components.common.settings import to_json
-from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import standard_artifacts
 from components.gates.push.component import Pusher
 from components.gates.push.serving import push, roll_back, served
