@@ -71,7 +71,7 @@ def pushed(artifact, execute, tmp_path):
 
     def run(variants: list, verdicts: list) -> list[bytes]:
         selection, audit = artifact(Selection, "selection"), artifact(PrivacyAudit, "audit")
-        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0, "spans": {}}))
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0, "spans": {}, "made_from": []}))
         inputs = {"variants": variants, "verdicts": verdicts}
         policy, book = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0), str(tmp_path / "ledger.sqlite")
         Ledger(book).reserve(STATEMENT.spans, "training", STATEMENT.mechanism, policy)
