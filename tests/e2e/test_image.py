@@ -7,6 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,17 +58,29 @@ def interpreter(folder: Path) -> str:
     return str(folder / "bin" / f"python3.{sys.version_info.minor}")
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user can enter; pytest closes its own for all but their owner whenever a session starts."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="wants root, to become the image's user")
-def test_the_image_s_lines_make_what_a_step_runs_in(tmp_path):
+def test_the_image_s_lines_make_what_a_step_runs_in(place):
     """Whose bytecode is compiled, whose code is that which compiled the graph, and which its user cannot write."""
-    folder = tmp_path / "lockgate"
+    folder = place / "lockgate"
     folder.mkdir()
-    for path in (tmp_path, *tmp_path.parents[:3]):  # pytest makes them for their owner alone
-        path.chmod(path.stat().st_mode | 0o055)
-    set_ = replayed(folder, interpreter(tmp_path / "python"))
+    set_ = replayed(folder, interpreter(place / "python"))
+    home = place / "home"
+    home.mkdir()
+    os.chown(home, USER, USER)
+    assert set_["HOME"] == "/home/lockgate"
     environment = {
         **set_,
+        "HOME": str(home),
         "PATH": set_["PATH"].replace("/lockgate/", f"{folder}/").replace("$PATH", os.environ["PATH"]),
+        "LD_LIBRARY_PATH": str(place / "python" / "lib"),  # the interpreter was moved
     }
     assert {"TF_USE_LEGACY_KERAS", "PYTHONUNBUFFERED"} <= set(environment)
 
@@ -78,8 +92,8 @@ def test_the_image_s_lines_make_what_a_step_runs_in(tmp_path):
     told = step("python", "-c", "from pipeline.runners.kubeflow.slices import code_fingerprint as f; print(f())")
     assert told.stdout.strip() == code_fingerprint(), told.stderr
     assert step("python", str(folder / "kubeflow" / "run_node.py"), "--help").returncode == 0
-    told = step("lockgate", "kubeflow", "compile", "--config", "tiny", "--output", "/dev/null")
-    assert told.returncode == 0, told.stderr
+    told = step("lockgate", "kubeflow", "compile", "--config", "tiny", "--output", str(home / "graph.yaml"))
+    assert told.returncode == 0 and (home / "graph.yaml").stat().st_uid == USER, told.stderr
     assert step("touch", str(folder / "pipeline" / "x")).returncode != 0
     packages = next(folder.glob(".venv/lib/python3.*/site-packages"))
     assert list(packages.glob("tfx/__pycache__/*.pyc")) and not list(packages.glob("pytest"))
