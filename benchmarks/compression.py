@@ -35,10 +35,10 @@ from benchmarks.compression_lines import LINES, Line, compress  # noqa: E402
 from benchmarks.compression_models import BUILD, TRAINERS, load, train  # noqa: E402
 from benchmarks.dp_accuracy import tell  # noqa: E402
 from benchmarks.state import State, key_of  # noqa: E402
+from components.common.content import sizes  # noqa: E402
 from components.common.errors import ModelError  # noqa: E402
 from components.common.examples import scaled  # noqa: E402
 from components.common.legacy_keras import keras  # noqa: E402
-from components.common.tflite import sizes  # noqa: E402
 from components.dp_training.models import deployable  # noqa: E402
 from components.gates.core import drop_bound  # noqa: E402
 from components.gates.measurement import paired  # noqa: E402

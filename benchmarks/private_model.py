@@ -37,9 +37,9 @@ from benchmarks.state import State, key_of  # noqa: E402
 from components.clustering.config import ClusterConfig  # noqa: E402
 from components.clustering.core import cluster  # noqa: E402
 from components.common.compressed import Compressed  # noqa: E402
+from components.common.content import sizes  # noqa: E402
 from components.common.examples import Split, scaled  # noqa: E402
 from components.common.legacy_keras import keras  # noqa: E402
-from components.common.tflite import sizes  # noqa: E402
 from components.dp_training.fixed import without_fixed_layers  # noqa: E402
 from components.dp_training.models import build, deployable  # noqa: E402
 from components.privacy.accounting import epsilon_of  # noqa: E402

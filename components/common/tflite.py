@@ -1,15 +1,10 @@
-"""Running and reading back `.tflite` files: every figure comes from the file that ships."""
+"""Running `.tflite` files: every score comes from the file that ships."""
 
-import functools
-import gzip
-import hashlib
-import lzma
 import time
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-import zstandard
 
 _BATCH = 200
 
@@ -90,21 +85,3 @@ def _dequantized(raw: np.ndarray, detail: dict) -> np.ndarray:
     """An output as the float32 that it stands for."""
     scale, zero = detail["quantization"]
     return (raw.astype(np.float32) - zero) * scale if scale else raw.astype(np.float32)
-
-
-@functools.lru_cache(maxsize=8)  # every gate of a run asks for those of the same parent
-def sizes(content: bytes) -> dict[str, int | str]:
-    """`bytes`, `gzip_bytes` (level 9, no timestamp), `xz_bytes` (preset 9, extreme), `zstd_bytes` (level 22) and
-    `sha256` of a file's content."""
-    return {
-        "bytes": len(content),
-        "gzip_bytes": len(gzip.compress(content, 9, mtime=0)),
-        "xz_bytes": len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)),
-        "zstd_bytes": len(zstandard.compress(content, 22)),
-        "sha256": sha256(content),
-    }
-
-
-def sha256(content: bytes) -> str:
-    """What binds a verdict to the file it was passed on, in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from components.common.content import sha256
 from components.common.errors import ConfigError, GateError
 from components.common.legacy_keras import keras
-from components.common.tflite import sha256
 from components.privacy.book import Book
 from components.privacy.config import PrivacyConfig
 from components.privacy.statement import Base, Statement, load_statement

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.common.artifacts import Probes, Scores, Variant, Verdict
+from components.common.content import sha256, sizes
 from components.common.errors import GateError, ModelError
 from components.common.settings import from_json
-from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.example_gen.config import DataConfig
 from components.gates import measurement

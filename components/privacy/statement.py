@@ -42,8 +42,8 @@ class Statement:
     names of those that this run trained on, oldest first. population, l2_norm_clip: as declared. public_source: where
     the public split came from. charge: id of the ledger's entry. pretrained: whether its first weights came from the
     public split. insecure: whether sampling and noise came from a fixed seed. base: what it started from, None where it
-    began anew. tuned: what compression stages did to the model on the private split. statistics: as configured, see
-    `PrivacyConfig`.
+    began anew. tuned: what compression stages did to the model on the private split. compared: spans of other models
+    that decided whether this one ships; ε is for these too. statistics: as configured, see `PrivacyConfig`.
     """
 
     spans: tuple[str, ...]
@@ -59,6 +59,7 @@ class Statement:
     insecure: bool = False
     base: Base | None = None
     tuned: tuple[Tuned, ...] = ()
+    compared: tuple[str, ...] = ()
     statistics: str = "public"
     adjacency: str = "add or remove one example"
     accountant: str = "RDP"
@@ -86,7 +87,7 @@ class Statement:
             )
         promise = (
             f"The model satisfies (ε = {self.epsilon:.3f}, δ = {number(self.delta)})-differential privacy for adding "
-            f"or removing {self._unit()} of {_shortened(self.behind, 'spans')}.{self._composed()}"
+            f"or removing {self._unit()} of {_shortened(self.behind, 'spans')}.{self._composed()}{self._compared()}"
         )
         if self.epsilon == self.run_epsilon:
             return promise
@@ -103,6 +104,14 @@ class Statement:
         if self.mechanism.group == 1:
             return " An example is in one of these spans, and ε is the largest of theirs."
         return " A person may have examples in several of these spans, and ε is that of all runs on any of them."
+
+    def _compared(self) -> str:
+        if not self.compared:
+            return ""
+        return (
+            f" It ships because of how it compares with models of {_shortened(self.compared, 'spans')}, for whose "
+            "examples the same holds."
+        )
 
     def _unit(self) -> str:
         group = self.mechanism.group

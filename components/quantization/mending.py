@@ -4,7 +4,8 @@ import copy
 from collections import Counter
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
+
+from components.shipped.schema import schema
 
 _BIAS = {  # the input that is the bias, by operator; the kernel is the one of index 1
     schema.BuiltinOperator.CONV_2D: 2,

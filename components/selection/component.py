@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from components.common.artifacts import Selection, Variant, Verdict
+from components.common.content import sha256
 from components.common.errors import GateError
 from components.common.settings import from_json
-from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component
 from components.selection.config import SelectionConfig
 from components.selection.core import select

@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from components.common.compressed import Compressed
+from components.common.content import sizes
 from components.common.errors import ModelError
-from components.common.tflite import sizes
 from components.shipped.promises import Kept, kept, read_again, require_kept
 from components.shipped.reading import Contents, read
 

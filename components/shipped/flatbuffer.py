@@ -1,7 +1,8 @@
 """A `.tflite` as objects that can be changed, and back."""
 
 import flatbuffers
-from tensorflow.lite.python import schema_py_generated as schema
+
+from components.shipped.schema import schema
 
 
 def unpacked(content: bytes) -> schema.ModelT:

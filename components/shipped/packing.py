@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from components.common.tflite import sizes
+from components.common.content import sizes
 from components.shipped import unpack
 from components.shipped.reading import Weight, read
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
 from components.common.errors import ModelError
+from components.shipped.schema import schema
 
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _TYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")}

@@ -1,6 +1,6 @@
 """A `.tflite` without what no interpreter needs: names of inner tensors and the converter's notes."""
 
-from tensorflow.lite.python import schema_py_generated as schema
+from components.shipped.schema import schema
 
 
 def strip(model: schema.ModelT) -> None:

@@ -95,10 +95,10 @@ def retraining(config: Path, root: Path) -> subprocess.Popen:
     )
 
 
-def retrained(config: Path, root: Path) -> tuple[int, dict]:
-    """A retraining to its end: the exit code, and the object that it printed."""
+def retrained(config: Path, root: Path, *more: str) -> tuple[int, dict]:
+    """A retraining to its end, with more arguments: the exit code, and the object that it printed."""
     done = subprocess.run(
-        command("retrain", "--config", str(config), "--json", root=root),
+        command("retrain", "--config", str(config), "--json", *more, root=root),
         capture_output=True,
         text=True,
         env=environment(),

@@ -7,7 +7,7 @@ import pytest
 
 from components.privacy.ledger import Ledger
 from tests.e2e.conftest import lockgate
-from tests.e2e.nights import Images, records, retrained, retraining, running, write_config
+from tests.e2e.nights import Images, records, retrained, retraining, running, served, write_config
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_nights(place):
     code, third = retrained(config, root)
     assert (code, third["runs"], third["idle"]) == (0, [], "nothing new has arrived")
     damaged.write_bytes(whole)
-    code, fourth = retrained(config, root)
+    code, fourth = retrained(config, root, "--set", "trainer.warm_start=false")
     assert (code, spans(fourth), fourth["damaged"]) == (0, [(3, "pushed")], [])
     assert fourth["removed_bytes"] > 0 and fourth["problems"] == []
     assert told.read_text().count("outcome") == 2
@@ -75,7 +75,9 @@ def test_nights(place):
         (3, "pushed"),
     ]
     bases = [r["privacy"] and r["privacy"]["base"] for r in made]
-    assert [b and b["spans"] for b in bases] == [None, ["nightly/span-1"], None, ["nightly/span-1", "nightly/span-2"]]
+    assert [b and b["spans"] for b in bases] == [None, ["nightly/span-1"], None, None]
+    manifest = json.loads((served(root).parent / "manifest.json").read_text())
+    assert (manifest["spans"], manifest["compared"]) == (["nightly/span-3"], ["nightly/span-1", "nightly/span-2"])
 
 
 def test_status_says_what_serves_and_why(place, tmp_path):
@@ -109,4 +111,4 @@ def test_cleaning_keeps_what_the_next_night_needs(place):
     images.arrive(data, 5)
     code, night = retrained(config, root)
     assert (code, spans(night)) == (0, [(5, "pushed")])
-    assert records(root)[-1]["privacy"]["base"]["spans"] == [f"nightly/span-{n}" for n in (1, 2, 3)]
+    assert records(root)[-1]["privacy"]["base"]["spans"] == ["nightly/span-3"]

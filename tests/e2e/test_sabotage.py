@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.common.content import sizes
 from components.common.errors import LockgateError
-from components.common.tflite import sizes
 from pipeline.config import load
 from pipeline.run import Watcher, execute
 from tests.e2e.conftest import kept

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from components.common.artifacts import Probes, Variant
+from components.common.content import sha256
 from components.common.settings import from_json
-from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.example_gen.config import DataConfig
 from components.gates.probe.core import probed, timed

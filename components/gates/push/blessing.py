@@ -4,8 +4,8 @@ import json
 import math
 from pathlib import Path
 
+from components.common.content import sha256
 from components.common.errors import GateError
-from components.common.tflite import sha256
 from components.gates.push.serving import served, withdrawn
 from components.gates.verdict import PASS
 

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
+from components.common.content import sha256
 from components.common.errors import GateError
 from components.common.settings import from_json
-from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.gates.push.blessing import blessed, require_same_served
 from components.gates.push.serving import push
@@ -59,18 +59,19 @@ def Pusher(
 
 
 def _restated(statement: Statement, account: Account, audit_uri: str) -> Statement:
-    """The statement with the ε of everything that was charged to the spans behind the model until now: the choice among
-    variants depends on all of them, those that were trained further included."""
+    """The statement with the ε of everything that was charged until now to the spans behind the model, and to those
+    behind the models that it was compared with: whether it is pushed depends on all of them."""
     audited = json.loads(Path(audit_uri, "audit.json").read_text())
-    unsaid = sorted(set(audited["spans"]) - set(statement.behind))
+    unsaid = sorted(set(audited["made_from"]) - set(statement.behind))
     if unsaid:
         raise GateError(f"a statement must name all spans behind its model. Missing: {', '.join(unsaid)}")
-    charged = account.open().book().epsilon(statement.behind, statement.delta, statement.mechanism.group)
+    compared = tuple(name for name in audited["spans"] if name not in statement.behind)
+    spans = (*statement.behind, *compared)
+    charged = account.open().book().epsilon(spans, statement.delta, statement.mechanism.group)
     now, allowed = max(statement.epsilon, audited["epsilon"], charged), account.policy.pushable_epsilon
     if now > allowed:
-        spans = ", ".join(statement.behind)
-        raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {spans}")
-    return dataclasses.replace(statement, epsilon=now)
+        raise GateError(f"a pushed model's ε must be at most {allowed:g}. Received: {now:.3f} for {', '.join(spans)}")
+    return dataclasses.replace(statement, epsilon=now, compared=compared)
 
 
 def _manifest(verdict: dict, statement: Statement) -> dict:
@@ -82,4 +83,5 @@ def _manifest(verdict: dict, statement: Statement) -> dict:
         "epsilon": statement.epsilon,
         "delta": statement.delta,
         "spans": statement.behind,
+        "compared": statement.compared,
     }

@@ -10,9 +10,9 @@ from tfx.orchestration.portable import execution_publish_utils
 from tfx.orchestration.portable.mlmd import context_lib
 from tfx.types import standard_artifacts
 
+from components.common.content import sha256
 from components.common.errors import GateError
 from components.common.events import ROLLBACK
-from components.common.tflite import sha256
 from components.gates.push.serving import previous, roll_back, served, withdrawn
 from components.gates.push.writing import writing
 

@@ -9,9 +9,9 @@ import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import BeamComponentParameter
 
 from components.common.artifacts import Probes, Scores, Variant
+from components.common.content import sha256
 from components.common.errors import DataError
 from components.common.settings import from_json
-from components.common.tflite import sha256
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
 from components.example_gen.config import DataConfig
 from components.gates.config import GatesConfig

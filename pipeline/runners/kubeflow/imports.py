@@ -13,27 +13,32 @@ from typing import Any
 
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
-_POSTPONED = ("tfx.components", "tensorflow_model_analysis")
+_POSTPONED = ("tfx.components", "tensorflow_model_analysis", "tensorflow_model_analysis.sdk", "IPython")
+_PROTOS = {"tensorflow_model_analysis.sdk": "tensorflow_model_analysis.proto.config_pb2"}  # what TFX names of it
 _HEAVY = ("apache_beam", "tensorflow")
+_NOTEBOOK = "ipywidgets"  # in which BigQuery's client, behind Beam, would draw its progress
 _OURS = "components."
 _DECORATORS = "components.common.tfx_nodes"  # what our functions import of TFX
 
 
 @contextmanager
-def only_for(part: pipeline_pb2.Pipeline) -> Iterator[None]:
-    """Keeps imports out, while the context is open, that the one node of a slice has no use for.
+def only_for(part: pipeline_pb2.Pipeline | None) -> Iterator[None]:
+    """Keeps imports out, while the context is open, that the one node of a slice has no use for; None: there is no
+    node.
 
-    `tfx.components` runs once somebody asks it for a component, and TFMA once somebody asks for more than its protos.
-    Beam and TensorFlow are not there for a function of ours, or a resolver: TFX's modules take that for a machine
-    without them, on which they open files by Python and run all that is not Beam. Once the context is closed, both can
-    be imported.
+    `tfx.components` runs once somebody asks it for a component, TFMA once somebody asks for more than its protos, and
+    IPython once somebody wants a shell. Beam and TensorFlow are not there for a function of ours, or a resolver: TFX's
+    modules take that for a machine without them, on which they open files by Python and run all that is not Beam. A
+    notebook's widgets are there for nobody. Once the context is closed, all can be imported.
     """
     for package in _POSTPONED:
         _postpone(package)
-    blocked = [] if _is_of_tfx(part) else [package for package in _HEAVY if package not in sys.modules]
+    is_ours = part is None or not _is_of_tfx(part)
+    unwanted = (*_HEAVY, _NOTEBOOK) if is_ours else (_NOTEBOOK,)
+    blocked = [package for package in unwanted if package not in sys.modules]
     sys.modules.update(dict.fromkeys(blocked))
     try:
-        if blocked:
+        if is_ours:
             importlib.import_module(_DECORATORS)
         yield
     finally:
@@ -61,8 +66,11 @@ def _postpone(package: str) -> None:
     module = importlib.util.module_from_spec(spec)
 
     def run(attribute: str) -> Any:
-        if attribute.startswith("__"):
+        if attribute.startswith("__") and attribute != "__all__":  # which an import of * asks for
             raise AttributeError(f"module {package!r} has no attribute {attribute!r}")
+        protos = importlib.import_module(_PROTOS[package]) if package in _PROTOS else None
+        if hasattr(protos, attribute):
+            return getattr(protos, attribute)
         del module.__getattr__
         spec.loader.exec_module(module)
         return getattr(module, attribute)

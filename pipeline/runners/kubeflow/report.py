@@ -60,7 +60,10 @@ def _recorded(step: argparse.Namespace) -> dict[str, Any]:
     from pipeline.config import from_dict
     from pipeline.places import places_in_cluster
     from pipeline.run import save
-    from pipeline.runners.kubeflow.shared import told_of
+    from pipeline.runners.kubeflow.imports import only_for
+
+    with only_for(None):
+        from pipeline.runners.kubeflow.shared import told_of
     from pipeline.runners.kubeflow.slices import unpacked
     from pipeline.runs import blank, filled
 

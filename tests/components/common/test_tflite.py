@@ -1,14 +1,10 @@
-"""Reading `.tflite` files back: scores, weights and sizes."""
-
-import gzip
-import hashlib
-import lzma
+"""Running `.tflite` files."""
 
 import numpy as np
 import pytest
 
 from components.common.examples import scaled
-from components.common.tflite import TFLiteModel, sha256, sizes
+from components.common.tflite import TFLiteModel
 from components.quantization.core import convert
 
 
@@ -74,13 +70,3 @@ def test_latencies_are_positive_and_as_many_as_asked_for(files, public):
     tflite.scores(scaled(public.images))
     found = tflite.latencies(scaled(public.images)[0], 5)
     assert found.shape == (5,) and np.all(found > 0) and np.all(found < 1e6)
-
-
-def test_sizes_are_those_of_the_bytes_and_the_same_each_time():
-    content = b"lockgate" * 1000
-    found = sizes(content)
-    assert found == sizes(bytes(content))
-    assert (found["bytes"], found["sha256"]) == (8000, hashlib.sha256(content).hexdigest()) == (8000, sha256(content))
-    assert found["gzip_bytes"] == len(gzip.compress(content, 9, mtime=12345)) < 100
-    assert len(lzma.decompress(lzma.compress(content))) == 8000 and found["xz_bytes"] < 200
-    assert found["zstd_bytes"] < 100

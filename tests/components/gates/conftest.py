@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from components.common.artifacts import Probes, Scores, Variant, Verdict
+from components.common.content import sizes
 from components.common.examples import scaled
 from components.common.models import save_model
 from components.common.public_training import fit_public
 from components.common.settings import to_json
-from components.common.tflite import sizes
 from components.common.tfx_nodes import standard_artifacts
 from components.common.tuning import PublicTuning
 from components.gates.component import CompressionGate

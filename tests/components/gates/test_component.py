@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from components.common.compressed import Compressed
+from components.common.content import sha256, sizes
 from components.common.errors import GateError
 from components.common.examples import scaled
 from components.common.legacy_keras import keras
 from components.common.models import load_model
-from components.common.tflite import sha256, sizes
 from components.quantization.core import convert
 from components.shipped.promises import kept
 from components.shipped.reading import read

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
+from components.common.content import sha256, sizes
 from components.common.errors import LockgateError
 from components.common.legacy_keras import keras
 from components.common.settings import to_json
-from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import standard_artifacts
 from components.gates.config import GatesConfig
 from components.gates.judge import judge
@@ -71,7 +71,7 @@ def pushed(artifact, execute, tmp_path):
 
     def run(variants: list, verdicts: list) -> list[bytes]:
         selection, audit = artifact(Selection, "selection"), artifact(PrivacyAudit, "audit")
-        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0, "spans": {}}))
+        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": 0.0, "spans": {}, "made_from": []}))
         inputs = {"variants": variants, "verdicts": verdicts}
         policy, book = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=8.0), str(tmp_path / "ledger.sqlite")
         Ledger(book).reserve(STATEMENT.spans, "training", STATEMENT.mechanism, policy)

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from components.common.content import sizes
 from components.common.errors import Interrupted, ModelError
 from components.common.examples import scaled
 from components.common.models import save_model
 from components.common.progress import watching
-from components.common.tflite import TFLiteModel, sizes
+from components.common.tflite import TFLiteModel
 from components.gates.measurement import paired, predictions
 from components.search.config import SearchConfig
 from components.search.core import best_of, expected_drop, least_lossy, next_plan, search

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from components.common.artifacts import Selection, Variant, Verdict
+from components.common.content import sizes
 from components.common.errors import GateError
 from components.common.settings import to_json
-from components.common.tflite import sizes
 from components.selection.component import Selector
 from components.selection.config import SelectionConfig
 

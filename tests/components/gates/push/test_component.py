@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from components.common.artifacts import PrivacyAudit, Selection, Variant, Verdict
+from components.common.content import sha256, sizes
 from components.common.errors import GateError
 from components.common.legacy_keras import keras
 from components.common.settings import to_json
-from components.common.tflite import sha256, sizes
 from components.common.tfx_nodes import standard_artifacts
 from components.gates.push.component import Pusher
 from components.gates.push.serving import push, roll_back, served
@@ -59,6 +59,7 @@ def run(artifact, execute, tmp_path, ledger):
         whole=True,
         audited=0.0,
         spans=("d/span-1",),
+        compared=(),
     ):
         selection, made, judged = (
             artifact(k, n) for k, n in ((Selection, "selection"), (Variant, "v"), (Verdict, "j"))
@@ -81,7 +82,9 @@ def run(artifact, execute, tmp_path, ledger):
         account = to_json(Account(policy=policy, ledger=book, journals="", population=100))
         parameters = {"account": account, "serving": str(tmp_path / "serving")}
         audit = artifact(PrivacyAudit, "audit")
-        Path(audit.uri, "audit.json").write_text(json.dumps({"epsilon": audited, "spans": spans}))
+        Path(audit.uri, "audit.json").write_text(
+            json.dumps({"epsilon": audited, "spans": [*compared, *spans], "made_from": spans})
+        )
         inputs = {"selection": [selection] if whole else [], "variants": [made], "verdicts": [judged], "audit": audit}
         execute(Pusher, inputs, {"pushed": output}, **parameters)
         return output
@@ -232,6 +235,20 @@ def test_the_epsilon_is_that_of_all_spans_behind_the_model_as_the_ledger_has_the
 def test_a_statement_that_leaves_out_a_span_behind_its_model_is_refused(run, tmp_path):
     says = "^a statement must name all spans behind its model. Missing: d/span-0$"
     refused(tmp_path, run, says, spans=("d/span-0", "d/span-1"))
+
+
+def test_the_spans_of_models_that_it_was_compared_with_are_named_and_count(run, ledger, tmp_path):
+    with pytest.raises(GateError, match="Received: inf for d/span-1, d/span-9$"):
+        run(compared=("d/span-9",))  # the ledger does not know span 9
+    for run_name in ("its own", "another"):
+        ledger.reserve(["d/span-9"], run_name, MECHANISM, POLICY)
+    said = load_statement(run(compared=("d/span-9",)).uri)
+    assert (said.behind, said.compared) == (("d/span-1",), ("d/span-9",))
+    assert said.epsilon == ledger.epsilon("d/span-9", POLICY.delta) > ledger.epsilon("d/span-1", POLICY.delta)
+    assert "compares with models of d/span-9, for whose examples the same holds" in said.in_words()
+    version, path = served(tmp_path / "serving")
+    manifest = json.loads(path.with_name("manifest.json").read_text())
+    assert (manifest["spans"], manifest["compared"]) == (["d/span-1"], ["d/span-9"])
 
 
 def test_a_ledger_that_lost_charges_makes_no_epsilon_smaller(run):

@@ -5,8 +5,8 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.orchestration import metadata
 
 from components.common.artifacts import Selection
+from components.common.content import sha256
 from components.common.errors import GateError
-from components.common.tflite import sha256
 from components.gates.push.lineage import WholeLineage, require_whole
 from components.gates.push.rollback import rollback
 from components.gates.push.serving import push, served
