@@ -21,7 +21,7 @@ PIPELINE = "nightly"
 MARKER = "_SUCCESS"
 
 
-def write_config(folder: Path, data: Path, **changes: dict[str, Any]) -> Path:
+def write_config(folder: Path, data: Path, /, **changes: dict[str, Any]) -> Path:
     """The tiny preset with one recipe, on spans under `data` of which each brings its own holdout. changes: settings by
     table."""
     tables = load("tiny", [f"data.root={data}"]).as_dict()
