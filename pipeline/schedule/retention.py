@@ -14,7 +14,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.common import remote
-from components.common.events import INPUTS, MADE, ROLLBACK
+from components.common.events import INPUTS, MADE, ROLLBACK, is_idle
 from components.common.mlmd import connection, exists
 from pipeline.config import Config
 from pipeline.guards import locked, unwritable
@@ -104,8 +104,9 @@ class _Records:
             self._store.put_artifacts(gone)
 
     def _newest_first(self) -> list[tuple[str, set[int]]]:
-        contexts = [c for c in self._store.get_contexts_by_type("pipeline_run") if not c.name.startswith(ROLLBACK)]
-        runs = [(c.name, {e.id for e in self._store.get_executions_by_context(c.id)}) for c in contexts]
+        contexts = self._store.get_contexts_by_type("pipeline_run")
+        real = [c for c in contexts if not c.name.startswith(ROLLBACK) and not is_idle(c)]
+        runs = [(c.name, {e.id for e in self._store.get_executions_by_context(c.id)}) for c in real]
         own = [(name, ids & set(self._executions)) for name, ids in runs if ids & set(self._executions)]
         return sorted(own, key=lambda run: max(run[1]), reverse=True)
 

@@ -12,8 +12,8 @@ from typing import Any
 from components.common.errors import ConfigError, DataError, LockgateError
 from components.common.mlmd import connection
 from pipeline.config import Config, from_dict
-from pipeline.places import places_in_cluster
-from pipeline.runners.kubeflow.config import StepConfig
+from pipeline.places import Places
+from pipeline.runners.kubeflow.config import DEFAULT, StepConfig
 from pipeline.runners.kubeflow.shared import signs_of_life
 from pipeline.runners.kubeflow.slices import unpacked
 from pipeline.runs import records
@@ -61,7 +61,7 @@ def read(settings: str) -> Config:
 
 def longest(config: Config) -> float:
     """Seconds after which a run that gave no sign of life has ended."""
-    return max(step.timeout_seconds for step in (*config.kubeflow.steps.values(), StepConfig()))
+    return max(step.timeout_seconds for step in {DEFAULT: StepConfig(), **config.kubeflow.steps}.values())
 
 
 def claim_of(config: Config, run: str) -> Claim | None:
@@ -77,11 +77,12 @@ def mark_damaged(config: Config, claim: Claim, record: dict[str, Any]) -> None:
             set_aside(memory, claim.fingerprint, record)
 
 
-def close(config: Config, run: str, record: dict[str, Any] | None, idle: str) -> Firing:
+def close(config: Config, places: Places, run: str, record: dict[str, Any] | None, idle: str) -> Firing:
     """What is left to do when a run that was to take what is due has its record: as `lockgate retrain` does it.
 
     Args:
-        config: of the pipeline. run: its id. record: of it; None where it had nothing to do, and idle says why.
+        config: of the pipeline. places: of it. run: its id. record: of it; None where it had nothing to do, and idle
+            says why.
     """
     root = Path(config.kubeflow.root)
     memory, firing = Memory(root, config.name), Firing(idle=idle, runs=[record] if record else [])
@@ -90,26 +91,27 @@ def close(config: Config, run: str, record: dict[str, Any] | None, idle: str) ->
             firing.problems += [] if idle == AT_WORK else [AT_WORK]
             return firing
         if idle != AT_WORK:
-            _follow(config, root, run, memory, firing)
+            _follow(config, places, run, memory, firing)
         give_back(memory, run)
     return firing
 
 
-def _follow(config: Config, root: Path, run: str, memory: Memory, firing: Firing) -> None:
+def _follow(config: Config, places: Places, run: str, memory: Memory, firing: Firing) -> None:
     """Names what is left out, tells, cleans up, and brings the status page up to date."""
+    root = Path(config.kubeflow.root)
     try:
         firing.saw(standing(config, root, memory.load()))
     except DataError as error:
         firing.problems.append(str(error))
     tell_of(config, memory, firing)
     if firing.runs:
-        _forget(config, root, run, firing)
+        _forget(config, places, run, firing)
     write_status(config, root, datetime.datetime.now(datetime.timezone.utc))
 
 
-def _forget(config: Config, root: Path, run: str, firing: Firing) -> None:
+def _forget(config: Config, places: Places, run: str, firing: Firing) -> None:
     """Cleans up, unless another run of the pipeline is under way: its steps hold no lock."""
-    places = places_in_cluster(config)
+    root = Path(config.kubeflow.root)
     since = datetime.datetime.now(datetime.timezone.utc).timestamp() - longest(config)
     try:
         others = signs_of_life(connection(places.metadata), config.name, since) - {run}

@@ -65,13 +65,14 @@ def _run(step: argparse.Namespace) -> str:
     """Runs the step; gives the sentence that says how it ended."""
     checked(step)
     from components.common import progress
+    from components.common.events import IDLE
     from components.common.mlmd import connection
     from pipeline.runners.kubeflow.imports import only_for
     from pipeline.runners.kubeflow.slices import decode
 
     part = decode(step.slice)
     with only_for(part):
-        from pipeline.runners.kubeflow.shared import IDLE, SharedRun
+        from pipeline.runners.kubeflow.shared import SharedRun
         from pipeline.runners.nodes import bind
         from pipeline.spans import DUE, SPAN, as_range
     given, idle = dict(text.split("=", 1) for text in step.parameter), ""

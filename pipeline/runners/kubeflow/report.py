@@ -54,20 +54,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _closed(step: argparse.Namespace) -> str:
     """Writes the record, and what Kubeflow's UI shows; gives the sentence that says how the run ended."""
+    from components.common.events import IDLE
     from components.common.mlmd import connection
+    from pipeline.places import places_in_cluster
     from pipeline.report.html import page, render
     from pipeline.runners.kubeflow import due
-    from pipeline.runners.kubeflow.shared import IDLE, told_of
+    from pipeline.runners.kubeflow.shared import told_of
 
     config, told = due.read(step.settings), told_of(connection(step.metadata), step.run)
     if told.cause == IDLE:
-        firing = _said(due.close(config, step.run, None, told.refused))
+        firing = _said(due.close(config, places_in_cluster(config), step.run, None, told.refused))
         lines = [f"# {config.name}: {told.refused}", "", *firing.spans()]
         _write(step, page("idle.html.j2", pipeline=config.name, f=firing), lines, {"passed": 0, "pushed": 0})
         return f"{told.refused}: nothing was run"
     claim = due.claim_of(config, step.run)
     record = _recorded(config, step.run, told, claim)
-    spans = _said(due.close(config, step.run, record, "")).spans() if claim else []
+    spans = _said(due.close(config, places_in_cluster(config), step.run, record, "")).spans() if claim else []
     _write(step, render(record), [*_table(record), "", *spans], _figures(record))
     return f"the run is {record['state']}. {record['error'] or ''}"
 

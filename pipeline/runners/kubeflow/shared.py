@@ -12,12 +12,12 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.errors import ConfigError, LockgateError, ServiceError
+from components.common.events import CAUSE, is_idle
 from pipeline.runners.nodes import state_name
 
-_REFUSED, _CAUSE, _GRAPH, _POD = "lockgate_refused", "lockgate_cause", "lockgate_graph", "kfp_pod_name"
+_REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
 _FAILED, _WHY = "lockgate_error", "lockgate_error_cause"
 _PIPELINE, _RUN, _NODE = "pipeline", "pipeline_run", "node"
-IDLE = "idle"  # the cause of a run that has nothing to do
 _States = metadata_store_pb2.Execution
 _OPEN = (_States.NEW, _States.RUNNING)
 
@@ -71,7 +71,7 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
         ended=max(times, default=context.create_time_since_epoch) / 1000,
         span=max(spans, default=None),
         refused=_said(context, _REFUSED),
-        cause=_said(context, _CAUSE),
+        cause=_said(context, CAUSE),
         failed=names.get(broken[0].id, "") if broken else "",
         error=_said(broken[0], _FAILED) if broken else "",
         error_cause=_said(broken[0], _WHY) if broken else "",
@@ -81,14 +81,15 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
 
 
 def signs_of_life(database: metadata.ConnectionConfigType, pipeline: str, since: float) -> set[str]:
-    """The runs of a pipeline of which a node began or ended since then, in seconds since the epoch."""
+    """The runs of a pipeline, but those that found nothing to do, of which a node began or ended since then, in seconds
+    since the epoch."""
     with metadata.Metadata(database) as handle:
         context = handle.store.get_context_by_type_and_name(_PIPELINE, pipeline)
         executions = handle.store.get_executions_by_context(context.id) if context else []
         recent = [e.id for e in executions if e.last_update_time_since_epoch >= 1000 * since]
         kinds = {t.id for t in handle.store.get_context_types() if t.name == _RUN}
         found = [c for id in recent for c in handle.store.get_contexts_by_execution(id)]
-    return {context.name for context in found if context.type_id in kinds}
+    return {context.name for context in found if context.type_id in kinds and not is_idle(context)}
 
 
 def _row(execution: metadata_store_pb2.Execution, name: str) -> dict[str, Any]:
@@ -130,14 +131,14 @@ class SharedRun:
                 context.custom_properties[_GRAPH].string_value = graph
                 handle.store.put_contexts([context])
         why = _said(context, _REFUSED)
-        return f"the run was refused: {why}" if why and _said(context, _CAUSE) != IDLE else why
+        return f"the run was refused: {why}" if why and not is_idle(context) else why
 
     def refuse(self, why: str, cause: str) -> None:
         """Marks the run, so that the steps after this one do nothing."""
         with metadata.Metadata(self.database) as handle:
             context = handle.store.get_context_by_type_and_name(_RUN, self._run)
             context.custom_properties[_REFUSED].string_value = why
-            context.custom_properties[_CAUSE].string_value = cause
+            context.custom_properties[CAUSE].string_value = cause
             handle.store.put_contexts([context])
 
     def failed(self, told: LockgateError) -> None:
