@@ -95,7 +95,10 @@ def run(
 def schedule(
     file: FileArgument,
     host: HostOption,
-    cron: Annotated[str, typer.Option("--cron", help='Five fields, such as "0 4 * * *".')],
+    cron: Annotated[
+        str | None,
+        typer.Option("--cron", help='Five fields, such as "0 4 * * *". Default: [schedule], with its zone.'),
+    ] = None,
     timezone: Annotated[str, typer.Option("--timezone", help="Zone of --cron, such as Europe/Berlin.")] = "UTC",
     cluster_timezone: Annotated[
         str,
@@ -126,6 +129,8 @@ def schedule(
 
     package = read(file)
     arguments = package.arguments(param or [])
+    if cron is None:
+        cron, timezone = package.timetable()
     if SPAN in package.parameters:
         arguments.setdefault(SPAN, DUE)
     if catch_up is None:

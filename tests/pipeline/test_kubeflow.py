@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from pipeline.cli import main
+from pipeline.config import load
+from pipeline.runners.kubeflow.slices import packed
 from tests.pipeline.runners.kubeflow.stub import look
 
 PROJECT = Path(__file__).parents[2]
@@ -124,6 +126,23 @@ def test_a_schedule_takes_what_is_due_with_catch_up_and_a_run_the_newest(lockgat
     assert lockgate("run", str(spanned), "--param", "root=/")[0] == 0
     (run,) = server.runs.values()
     assert run["runtime_config"]["parameters"] == {"root": "/"}
+
+
+def test_without_a_cron_it_is_the_configurations(lockgate, server, pipeline_file, tmp_path):
+    config = load("tiny", ['schedule.cron="30 3 * * mon"', 'schedule.time_zone="Asia/Tokyo"'])
+    spec, platform = yaml.safe_load_all(pipeline_file.read_text())
+    carried = packed(json.dumps(config.as_dict()).encode())
+    spec["deploymentSpec"]["executors"]["exec-report"]["container"]["args"] = ["--settings", carried]
+    carrier = tmp_path / "carrier.yaml"
+    carrier.write_text(yaml.safe_dump_all([spec, platform]))
+    assert lockgate("schedule", str(carrier), "--param", "root=/")[0] == 0
+    (kept,) = server.schedules.values()
+    assert (kept["trigger"]["cron_schedule"]["cron"], kept["description"]) == (
+        "0 30 18 * * 0",
+        "30 3 * * mon Asia/Tokyo",
+    )
+    code, _, err = lockgate("schedule", str(pipeline_file), "--param", "root=/")
+    assert code == 2 and "`--cron` must be given where a pipeline carries no [schedule]" in err
 
 
 def test_runs_are_listed_newest_first(lockgate, server, pipeline_file):
