@@ -17,10 +17,10 @@ from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
 from components.common.remote import is_remote
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
-from pipeline.config import PRESETS, Config, embedded
+from pipeline.config import PRESETS, Config, embedded, from_dict
 from pipeline.places import places_in_cluster
 from pipeline.runners.kubeflow.config import KubeflowConfig, S3Config, StepConfig
-from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced
+from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced, unpacked
 from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 from pipeline.spans import SPAN
 
@@ -97,6 +97,7 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
             return
         report = _report(cluster, [*common, "--settings", settings])()
         _allow(report, cluster, cluster.step(_REPORT))
+        _tell_webhook(report, cluster, settings)
         with dsl.ExitHandler(report, name="run"):
             steps(given)
 
@@ -217,6 +218,13 @@ def _tell_s3(task: PipelineTask, server: S3Config) -> None:
     if server.secret:
         keys = {"accesskey": s3.ACCESS_KEY, "secretkey": s3.SECRET_KEY}
         kubernetes.use_secret_as_env(task, server.secret, keys)
+
+
+def _tell_webhook(task: PipelineTask, cluster: KubeflowConfig, settings: str) -> None:
+    """Gives the step that tells what became of a firing what the webhook's address must not hold itself."""
+    names = re.findall(r"\$\{?(\w+)", from_dict(json.loads(unpacked(settings))).schedule.webhook)
+    if cluster.webhook_secret and names:
+        kubernetes.use_secret_as_env(task, cluster.webhook_secret, {name: name for name in names})
 
 
 def in_image(config: Config) -> Config:

@@ -146,6 +146,17 @@ def root_of(container: dict) -> str:
     return part.runtime_spec.pipeline_root.field_value.string_value
 
 
+def test_what_a_webhooks_address_must_not_hold_reaches_the_report_alone(tmp_path):
+    hook = ["schedule.webhook=https://hooks.example.org/$HOOK_TOKEN/${ROOM}", "kubeflow.webhook_secret=hook-secret"]
+    compile_config(load("tiny", hook), tmp_path / "tiny.yaml")
+    _, platform = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
+    steps = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    given = {name: [s for s in step["secretAsEnv"] if s["secretName"] == "hook-secret"] for name, step in steps.items()}
+    ((name, (secret,)),) = ((name, secrets) for name, secrets in given.items() if secrets)
+    keys = {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]}
+    assert (name, keys) == ("exec-report", {"HOOK_TOKEN": "HOOK_TOKEN", "ROOM": "ROOM"})
+
+
 def test_workers_of_beam_that_would_not_see_what_a_step_staged_are_refused(tmp_path):
     def said(*flags: str) -> str:
         beam = f"beam_pipeline_args.Evaluator={list(flags)}"
