@@ -91,12 +91,12 @@ def close(config: Config, places: Places, run: str, record: dict[str, Any] | Non
             firing.problems += [] if idle == AT_WORK else [AT_WORK]
             return firing
         if idle != AT_WORK:
-            _follow(config, places, run, memory, firing)
+            _follow(config, places, memory, firing)
         give_back(memory, run)
     return firing
 
 
-def _follow(config: Config, places: Places, run: str, memory: Memory, firing: Firing) -> None:
+def _follow(config: Config, places: Places, memory: Memory, firing: Firing) -> None:
     """Names what is left out, tells, cleans up, and brings the status page up to date."""
     root = Path(config.kubeflow.root)
     try:
@@ -105,16 +105,16 @@ def _follow(config: Config, places: Places, run: str, memory: Memory, firing: Fi
         firing.problems.append(str(error))
     tell_of(config, memory, firing)
     if firing.runs:
-        _forget(config, places, run, firing)
+        _forget(config, places, firing)
     write_status(config, root, datetime.datetime.now(datetime.timezone.utc))
 
 
-def _forget(config: Config, places: Places, run: str, firing: Firing) -> None:
-    """Cleans up, unless another run of the pipeline is under way: its steps hold no lock."""
+def _forget(config: Config, places: Places, firing: Firing) -> None:
+    """Cleans up, unless a run of the pipeline without a record is under way: its steps hold no lock."""
     root = Path(config.kubeflow.root)
     since = datetime.datetime.now(datetime.timezone.utc).timestamp() - longest(config)
     try:
-        others = signs_of_life(connection(places.metadata), config.name, since) - {run}
+        others = signs_of_life(connection(places.metadata), config.name, since)
         others -= {record["run"] for record in records(root)}
     except LockgateError as error:
         firing.problems.append(str(error))

@@ -20,6 +20,8 @@ from pipeline.runners.kubeflow.node import main
 from pipeline.runners.kubeflow.shared import told_of
 from pipeline.runners.kubeflow.slices import code_fingerprint, decode, encode, graph_fingerprint, packed, sliced
 from pipeline.runners.nodes import compiled
+from pipeline.schedule.claim import give_back
+from pipeline.schedule.state import Memory
 
 NODE = "ImportSchemaGen"
 _States = metadata_store_pb2.Execution
@@ -199,15 +201,16 @@ def test_a_step_takes_the_span_that_is_due_and_where_none_is_the_run_does_nothin
     decided = {"config": "tiny", "run": "run-1", "data": {"span": 20783}, "exit_code": 3, "cause": "gate"}
     (tmp_path / "root" / "runs" / "run-1").mkdir(parents=True)
     (tmp_path / "root" / "runs" / "run-1" / "run.json").write_text(json.dumps(decided))
-    for _ in range(2):  # the second time as a step that is tried again
+    for _ in range(2):  # the second time as a step that is tried again, when there is something
         assert dated("due", "run-3", "--idle", str(tmp_path / "idle")) == 0
         said = "lockgate: ImportExampleGen is skipped, because nothing new has arrived"
         assert said in capsys.readouterr().out and (tmp_path / "idle").read_text() == "true"
+        (tmp_path / "data" / "2026-11-27" / "_SUCCESS").touch()
     assert dated("", "run-3", node=NODE) == 0
     assert "lockgate: ImportSchemaGen is skipped, because nothing new has arrived" in capsys.readouterr().out
     assert len(store().get_executions()) == 1
 
-    (tmp_path / "data" / "2026-11-27" / "_SUCCESS").touch()
+    give_back(Memory(tmp_path / "root", "tiny"), "run-3")  # as its report does
     assert dated("due", "run-4") == 0
     assert [a.custom_properties["span"].int_value for a in store().get_artifacts()] == [20783, 20784]
 
