@@ -97,7 +97,7 @@ def schedule(
     host: HostOption,
     cron: Annotated[
         str | None,
-        typer.Option("--cron", help='Five fields, such as "0 4 * * *". Default: [schedule], with its zone.'),
+        typer.Option("--cron", help="Five fields, such as '0 4 * * *'. Default: the configuration's, with its zone."),
     ] = None,
     timezone: Annotated[str, typer.Option("--timezone", help="Zone of --cron, such as Europe/Berlin.")] = "UTC",
     cluster_timezone: Annotated[
