@@ -164,7 +164,10 @@ def _last_runs(rows: list[dict[str, Any]]) -> Table:
 def _print_spans(out: RichConsole, damaged: list[dict[str, str]], waiting: list[dict[str, str]]) -> None:
     """Prints a line for each span that is damaged or not whole yet."""
     for span in damaged:
-        out.print(f"{escape(span['span'])} is damaged and left out: {escape(span['reason'])}", style="red")
+        out.print(
+            f"{escape(span['span'])} is damaged and is left out until it is mended: {escape(span['reason'])}",
+            style="red",
+        )
     for span in waiting:
         out.print(f"{escape(span['span'])} is not whole yet: {escape(span['reason'])}", style="dim")
 

@@ -30,6 +30,7 @@ ExperimentOption = Annotated[str, typer.Option("--experiment", help="The experim
 NameOption = Annotated[str | None, typer.Option("--name", help="Default: the pipeline's.")]
 ScheduleArgument = Annotated[str, typer.Argument(help="A schedule's name or id.")]
 DEFAULT_EXPERIMENT = "lockgate"
+_PUSHED_NOTHING = "ended well and pushed nothing"
 
 
 class Target(str, enum.Enum):
@@ -94,7 +95,10 @@ def run(
 def schedule(
     file: FileArgument,
     host: HostOption,
-    cron: Annotated[str, typer.Option("--cron", help='Five fields, such as "0 4 * * *".')],
+    cron: Annotated[
+        str | None,
+        typer.Option("--cron", help="Five fields, such as '0 4 * * *'. Default: the configuration's, with its zone."),
+    ] = None,
     timezone: Annotated[str, typer.Option("--timezone", help="Zone of --cron, such as Europe/Berlin.")] = "UTC",
     cluster_timezone: Annotated[
         str,
@@ -105,21 +109,32 @@ def schedule(
         ),
     ] = "UTC",
     catch_up: Annotated[
-        bool, typer.Option("--catch-up/--no-catch-up", help="Run for every missed time, or only for the newest.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--catch-up/--no-catch-up",
+            help="Run for every missed time, or only for the newest. Default: for every one, if runs take what is due.",
+        ),
+    ] = None,
     namespace: NamespaceOption = None,
     param: ParamOption = None,
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
     name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start a run again and again, one at a time."""
+    """Start a run again and again, one at a time; each takes the oldest span that is due, if --param names no other."""
     from pipeline.runners.kubeflow.client import connect
     from pipeline.runners.kubeflow.cron import for_cluster
     from pipeline.runners.kubeflow.package import read
+    from pipeline.spans import DUE, SPAN
 
     package = read(file)
     arguments = package.arguments(param or [])
+    if cron is None:
+        cron, timezone = package.timetable()
+    if SPAN in package.parameters:
+        arguments.setdefault(SPAN, DUE)
+    if catch_up is None:
+        catch_up = arguments.get(SPAN) == DUE
     six = for_cluster(cron, timezone, cluster_timezone, datetime.datetime.now(datetime.timezone.utc))
     server, name, said = connect(host, namespace), name or package.name, f"{cron} {timezone}"
     made = server.schedule(package, arguments, experiment, name, six, said, catch_up)
@@ -207,7 +222,7 @@ def wait(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait for a run's end. Exit codes: 0 pushed, 3 nothing pushed, 1 or 2 failed, 130 cancelled."""
+    """Wait for a run's end. Exit codes: 0 pushed or nothing due, 3 nothing pushed, 1 or 2 failed, 130 cancelled."""
     from pipeline.runners.kubeflow.client import connect
 
     _wait(connect(host, namespace), run_id, timeout, as_json)
@@ -219,7 +234,7 @@ def _wait(server: Any, run_id: str, timeout: float | None, as_json: bool) -> Non
     say = (lambda line: None) if as_json else functools.partial(print, flush=True)
     found = wait_for(server, run_id, say, timeout)
     sentence = {
-        "SUCCEEDED": "pushed" if found.pushed else "ended well and pushed nothing",
+        "SUCCEEDED": "pushed" if found.pushed else "found nothing due" if found.idle else _PUSHED_NOTHING,
         "FAILED": f"failed in {', '.join(found.failed)}" if found.failed else "failed",
         "CANCELED": "was cancelled",
     }.get(found.state, f"ended as {found.state}")

@@ -7,6 +7,7 @@ from components.example_gen.placeholders import number_of
 from components.example_gen.ranges import one_span
 
 SPAN, NEWEST = "span", "newest"  # the runtime parameter's name, and its default
+DUE = "due"  # the oldest that no run of the pipeline has decided on
 _LARGEST = 2**31 - 1  # of TFX's int32
 
 
@@ -20,5 +21,6 @@ def as_range(span: str) -> str:
         return ""
     number = int(span) if span.isdecimal() else number_of(span)
     if number is None or number > _LARGEST:
-        raise ConfigError(f"`span` must be a number, a date like 2026-11-27, or {NEWEST}. Received: span={span!r}")
+        must = f"be a number, a date like 2026-11-27, {NEWEST}, or {DUE}"
+        raise ConfigError(f"`span` must {must}. Received: span={span!r}")
     return json_format.MessageToJson(one_span(number), indent=None)

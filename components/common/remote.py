@@ -82,6 +82,22 @@ def exists(uri: str) -> bool:
     return bucket.exists(f"{key}/{MANIFEST}") or bucket.exists(key)
 
 
+def below(root: str) -> set[str]:
+    """The uris of all that lies under a root: objects, and folders that hold some."""
+    bucket, key = _opened(root)
+    scheme, found = root.rstrip("/").removesuffix(key), set()
+    for name in bucket.keys(f"{key}/"):
+        while len(name) > len(key) and f"{scheme}{name}" not in found:
+            found.add(f"{scheme}{name}")
+            name = name.rpartition("/")[0]
+    return found
+
+
+def size(uri: str) -> int:
+    """Bytes of a whole artifact, its manifest aside; 0 where it is not whole, or is a single value."""
+    return sum(about["bytes"] for about in (_manifest(uri) or {"files": {}})["files"].values())
+
+
 def remove(uri: str) -> None:
     """Removes an artifact, or what is left of one; its manifest goes first."""
     bucket, key = _opened(uri)

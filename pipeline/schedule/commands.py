@@ -12,8 +12,6 @@ import typer
 from pipeline.config import load
 from pipeline.options import DEFAULT_ROOT, ConfigOption, JsonOption, RootOption, SetOption
 
-_PAGE = "status.html"
-
 
 def retrain(
     config: ConfigOption = "default",
@@ -96,9 +94,10 @@ def clean(
 ) -> None:
     """Remove what the configuration's [retention] lets go; MLMD's records stay."""
     settings, place = load(config, set_), root.expanduser().resolve()
+    from pipeline.places import places_of
     from pipeline.schedule.retention import clean as cleaned
 
-    found = cleaned(settings, place, dry_run)
+    found = cleaned(settings, place, places_of(place, settings.name), dry_run)
     if as_json:
         print(json.dumps({"dry_run": dry_run, "bytes": found.bytes, **vars(found)}, indent=2))
         return
@@ -109,16 +108,9 @@ def clean(
 
 def _write_page(settings, root: Path) -> None:
     """Brings the page under the root up to date."""
-    from pipeline.guards import unwritable
-    from pipeline.report.html import page
-    from pipeline.run import write_whole
-    from pipeline.schedule.status import status as found
+    from pipeline.schedule.status import write_status
 
-    try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now())))
-    except OSError as error:
-        raise unwritable(root / _PAGE, error) from None
+    write_status(settings, root, _now())
 
 
 def _now() -> datetime.datetime:

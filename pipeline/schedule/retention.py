@@ -13,11 +13,12 @@ from typing import Any
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.common.events import INPUTS, MADE, ROLLBACK
+from components.common import remote
+from components.common.events import INPUTS, MADE, ROLLBACK, is_idle
 from components.common.mlmd import connection, exists
 from pipeline.config import Config
 from pipeline.guards import locked, unwritable
-from pipeline.places import Places, places_of
+from pipeline.places import Places
 
 _LIVE, _DELETED = pb.Artifact.LIVE, pb.Artifact.DELETED
 _FINDINGS = ("DataCheck", "Drift", "PrivacyStatement")  # a few lines each, which later runs and the audit ask for
@@ -27,8 +28,8 @@ _COPIES = ("Examples", "ExampleStatistics")  # of the images: what a version was
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """What was removed, or would be. removed: a row a folder or file: what it is, its path, its bytes. kept_bytes: of
-    all that stays under the root."""
+    """What was removed, or would be. removed: a row a folder or file: what it is, its path (in a bucket: its uri), its
+    bytes. kept_bytes: of all that stays in the folder of the root."""
 
     removed: list[dict[str, Any]]
     kept_bytes: int
@@ -38,19 +39,19 @@ class Cleaned:
         return sum(row["bytes"] for row in self.removed)
 
 
-def clean(config: Config, root: Path, dry_run: bool = False) -> Cleaned:
+def clean(config: Config, root: Path, places: Places, dry_run: bool = False) -> Cleaned:
     """Removes what the configuration's retention policy lets go, of its own pipeline alone.
 
     It is marked in MLMD before it goes from the disk, so that a kill in between leaves nothing that is taken for whole;
     the next cleaning removes the rest.
 
     Args:
-        config: whose pipeline and policy. root: folder for everything that is written. dry_run: removes nothing.
+        config: whose pipeline and policy. root: folder for everything that is written. places: of the pipeline.
+        dry_run: removes nothing.
 
     Raises:
         ServiceError: a run uses the root, or a file cannot be removed.
     """
-    places = places_of(root, config.name)
     if not exists(places.metadata):
         return Cleaned(removed=[], kept_bytes=_size(root))
     with locked(root):
@@ -61,7 +62,7 @@ def clean(config: Config, root: Path, dry_run: bool = False) -> Cleaned:
         if not dry_run:
             records.mark_deleted(kept)
             for row in rows:
-                _remove(Path(row["path"]))
+                _remove(row["path"])
     gone = sum(row["bytes"] for row in rows)
     return Cleaned(removed=rows, kept_bytes=_size(root) - (gone if dry_run else 0))
 
@@ -103,8 +104,9 @@ class _Records:
             self._store.put_artifacts(gone)
 
     def _newest_first(self) -> list[tuple[str, set[int]]]:
-        contexts = [c for c in self._store.get_contexts_by_type("pipeline_run") if not c.name.startswith(ROLLBACK)]
-        runs = [(c.name, {e.id for e in self._store.get_executions_by_context(c.id)}) for c in contexts]
+        contexts = self._store.get_contexts_by_type("pipeline_run")
+        real = [c for c in contexts if not c.name.startswith(ROLLBACK) and not is_idle(c)]
+        runs = [(c.name, {e.id for e in self._store.get_executions_by_context(c.id)}) for c in real]
         own = [(name, ids & set(self._executions)) for name, ids in runs if ids & set(self._executions)]
         return sorted(own, key=lambda run: max(run[1]), reverse=True)
 
@@ -157,8 +159,13 @@ def _is_set(properties: Any, key: str) -> bool:
 def _leavings(records: _Records, kept: set[int], places: Places, root: Path, runs: int) -> Iterator[dict[str, Any]]:
     """A row for everything that goes: artifacts, and of older runs the logs and what they could go on from."""
     staying = {artifact.uri for id, artifact in records.artifacts.items() if id in kept}
-    for uri in sorted({a.uri for a in records.artifacts.values()} - staying):
-        yield from _row("artifact", Path(uri), within=Path(places.artifacts))
+    going = {a.uri for a in records.artifacts.values()} - staying
+    if remote.is_remote(places.artifacts):
+        for uri in sorted(going & remote.below(places.artifacts)):
+            yield {"what": "artifact", "path": uri, "bytes": remote.size(uri)}
+    else:
+        for uri in sorted(going):
+            yield from _row("artifact", Path(uri), within=Path(places.artifacts))
     known, recent = {name for name, _ in records.runs}, records.names(runs)
     for run in sorted(known - recent):
         yield from _row("log", root / "runs" / run / "log.txt", within=root)
@@ -179,7 +186,11 @@ def _size(path: Path) -> int:
     return sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(path) for name in names)
 
 
-def _remove(path: Path) -> None:
+def _remove(place: str) -> None:
+    if remote.is_remote(place):
+        remote.remove(place)
+        return
+    path = Path(place)
     try:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     except FileNotFoundError:

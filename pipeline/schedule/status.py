@@ -7,14 +7,16 @@ from typing import Any
 
 from components.common.errors import DataError
 from pipeline.config import Config
+from pipeline.guards import unwritable
 from pipeline.places import places_of
-from pipeline.report.html import outcome, warning
+from pipeline.report.html import outcome, page, warning
+from pipeline.run import write_whole
 from pipeline.runs import records
 from pipeline.schedule.cron import Timetable
-from pipeline.schedule.retrain import standing
+from pipeline.schedule.firing import standing
 from pipeline.schedule.state import Memory, State
 
-_SHOWN = 14
+_SHOWN, _PAGE = 14, "status.html"
 
 
 def status(config: Config, root: Path, now: datetime.datetime) -> dict[str, Any]:
@@ -40,6 +42,20 @@ def status(config: Config, root: Path, now: datetime.datetime) -> dict[str, Any]
         **_arrived(config, root, state),
         "runs": [_row(record) for record in reversed(own[-_SHOWN:])],
     }
+
+
+def write_status(config: Config, root: Path, now: datetime.datetime) -> None:
+    """Brings the page under the root up to date.
+
+    Raises:
+        ServiceError: it cannot be written.
+    """
+    file = root / _PAGE
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(file, page("status.html.j2", s=status(config, root, now)))
+    except OSError as error:
+        raise unwritable(file, error) from None
 
 
 def _arrived(config: Config, root: Path, state: State) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact, Property, PropertyType
 
+from components.common.errors import DataError
+
 _LONGEST_SECONDS = 120
 
 
@@ -91,6 +93,19 @@ def blesser(
 ):
     blessing.set_int_custom_property("blessed", blessed)
     blessing.set_int_custom_property("current_model_id", model.id)
+
+
+@component
+def decider(examples: InputArtifact[standard_artifacts.Examples], file: Parameter[str], orders: Parameter[str]):
+    """Decides on a span, unless a file named after it says what is to stop it."""
+    span = examples.get_int_custom_property("span")
+    order = Path(orders, str(span))
+    said = order.read_text() if order.exists() else "decide"
+    trace(file, "decider", [span, said])
+    if said == "damaged":
+        raise DataError(f"span {span} is damaged")
+    if said == "fail":
+        raise RuntimeError("as it was told")
 
 
 @component

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.cli import main
+from pipeline.config import load
+from pipeline.runners.kubeflow.slices import packed
 from tests.pipeline.runners.kubeflow.stub import look
 
 PROJECT = Path(__file__).parents[2]
@@ -57,6 +60,7 @@ def test_a_run_is_submitted_with_typed_parameters(lockgate, server, pipeline_fil
     [
         (look("SUCCEEDED", **DONE, pushed="SUCCEEDED"), 0, "The run pushed."),
         (look("SUCCEEDED", **DONE), 3, "The run ended well and pushed nothing."),
+        (look("SUCCEEDED", **DONE, idle="SUCCEEDED"), 0, "The run found nothing due."),
         (look("SUCCEEDED", trainer="FAILED", report="SUCCEEDED"), 1, "The run failed in trainer."),
         (look("FAILED", error="exit code 2", trainer="FAILED", selector="FAILED"), 2, "failed in trainer, selector."),
         (look("CANCELED", trainer="FAILED"), 130, "The run was cancelled."),
@@ -101,6 +105,44 @@ def test_a_schedule_may_catch_up_and_be_of_a_zone_without_summer_time(lockgate, 
     (kept,) = server.schedules.values()
     assert (code, err, json.loads(out)["cron"]) == (0, "", "0 0 17 * * 0")
     assert not kept["no_catchup"] and kept["display_name"] == "a-pipeline"
+
+
+def test_a_schedule_takes_what_is_due_with_catch_up_and_a_run_the_newest(lockgate, server, pipeline_file, tmp_path):
+    spec, platform = yaml.safe_load_all(pipeline_file.read_text())
+    spec["root"]["inputDefinitions"]["parameters"]["span"] = {"parameterType": "STRING", "defaultValue": "newest"}
+    spanned = tmp_path / "spanned.yaml"
+    spanned.write_text(yaml.safe_dump_all([spec, platform]))
+
+    def made(*more: str) -> tuple:
+        server.schedules.clear()
+        code, _, err = lockgate("schedule", str(spanned), "--cron", "0 2 * * *", "--param", "root=/", *more)
+        (kept,) = server.schedules.values()
+        assert (code, err) == (0, "")
+        return kept["runtime_config"]["parameters"]["span"], not kept.get("no_catchup", False)
+
+    assert made() == ("due", True)
+    assert made("--no-catch-up") == ("due", False)
+    assert made("--param", "span=newest") == ("newest", False)
+    assert lockgate("run", str(spanned), "--param", "root=/")[0] == 0
+    (run,) = server.runs.values()
+    assert run["runtime_config"]["parameters"] == {"root": "/"}
+
+
+def test_without_a_cron_it_is_the_configurations(lockgate, server, pipeline_file, tmp_path):
+    config = load("tiny", ['schedule.cron="30 3 * * mon"', 'schedule.time_zone="Asia/Tokyo"'])
+    spec, platform = yaml.safe_load_all(pipeline_file.read_text())
+    carried = packed(json.dumps(config.as_dict()).encode())
+    spec["deploymentSpec"]["executors"]["exec-report"]["container"]["args"] = ["--settings", carried]
+    carrier = tmp_path / "carrier.yaml"
+    carrier.write_text(yaml.safe_dump_all([spec, platform]))
+    assert lockgate("schedule", str(carrier), "--param", "root=/")[0] == 0
+    (kept,) = server.schedules.values()
+    assert (kept["trigger"]["cron_schedule"]["cron"], kept["description"]) == (
+        "0 30 18 * * 0",
+        "30 3 * * mon Asia/Tokyo",
+    )
+    code, _, err = lockgate("schedule", str(pipeline_file), "--param", "root=/")
+    assert code == 2 and "`--cron` must be given where a pipeline carries no [schedule]" in err
 
 
 def test_runs_are_listed_newest_first(lockgate, server, pipeline_file):

@@ -17,13 +17,15 @@ from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
 from components.common.remote import is_remote
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
-from pipeline.config import PRESETS, Config, embedded
+from pipeline.config import PRESETS, Config, embedded, from_dict
 from pipeline.places import places_in_cluster
 from pipeline.runners.kubeflow.config import KubeflowConfig, S3Config, StepConfig
-from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced
+from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced, unpacked
 from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
+from pipeline.spans import SPAN
 
 _PUSHER, _REPORT = "Pusher", "Report"
+_PUSHED, _IDLE = "pushed", "idle"  # what a step says, and a marker repeats
 _BESIDE = "--runner=FnApiRunner"
 
 
@@ -59,7 +61,8 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
 
     Args:
         ir: the pipeline. cluster: where to. file: to write, `.yaml`.
-        settings: for the report, which closes the run; without them there is none.
+        settings: for the report, which closes the run, and for the node that may be asked for the span that is due;
+            without them there is neither.
     """
     graph = graph_fingerprint(ir)
     common = ["--graph", graph, "--code", code_fingerprint(), "--run", dsl.PIPELINE_JOB_ID_PLACEHOLDER]
@@ -67,19 +70,23 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
 
     def steps(given: dict[str, Any]) -> None:
         tasks: dict[str, PipelineTask] = {}
+        answers: dict[str, PipelineTask] = {}
         for wrapped in ir.nodes:
             node = wrapped.pipeline_node
             id, kind = node.node_info.id, node.node_info.type.name.rsplit(".", 1)[-1]
             own, part = cluster.step(kind), sliced(ir, id)
             said = ["--slice", encode(part), *common, "--timeout", str(own.timeout_seconds)]
             asked = runtime_parameters(part)
-            task = _step(id, cluster, said, asked)(**{name: given[name] for name in asked})
+            answer = _PUSHED if id == _PUSHER else _IDLE if settings and SPAN in asked else ""
+            said += ["--settings", settings] if answer == _IDLE else []
+            task = _step(id, cluster, said, asked, answer)(**{name: given[name] for name in asked})
             _allow(task, cluster, own)
             task.set_display_name(id)
             tasks[id] = task.after(*(tasks[u] for u in node.upstream_nodes if u in tasks))
-        if _PUSHER in tasks:
-            with dsl.If(tasks[_PUSHER].outputs["pushed"] == "true", name="if-pushed"):
-                _marker(cluster)().set_caching_options(False)
+            answers |= {answer: task} if answer else {}
+        for answer, task in answers.items():
+            with dsl.If(task.outputs[answer] == "true", name=f"if-{answer}"):
+                _marker(cluster, answer)().set_caching_options(False)
 
     parameters = runtime_parameters(ir)
 
@@ -90,6 +97,7 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
             return
         report = _report(cluster, [*common, "--settings", settings])()
         _allow(report, cluster, cluster.step(_REPORT))
+        _tell_webhook(report, cluster, settings)
         with dsl.ExitHandler(report, name="run"):
             steps(given)
 
@@ -110,17 +118,19 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
     return Compiled(steps=len(ir.nodes), graph=graph)
 
 
-def _step(id: str, cluster: KubeflowConfig, said: list[str], asked: dict[str, Any]) -> Callable[..., PipelineTask]:
-    """The component of a node; the Pusher's says whether it pushed."""
+def _step(
+    id: str, cluster: KubeflowConfig, said: list[str], asked: dict[str, Any], answer: str
+) -> Callable[..., PipelineTask]:
+    """The component of a node; the Pusher's says whether it pushed, that of the span whether there was one."""
 
     def step(*values: Any) -> dsl.ContainerSpec:
-        pushed = ["--pushed", values[-1]] if id == _PUSHER else []
+        out = [f"--{answer}", values[-1]] if answer else []
         parameters = [part for name, value in zip(asked, values) for part in ("--parameter", f"{name}={value}")]  # noqa: B905
-        return _container(cluster, "run_node.py", [*said, *parameters, *pushed])
+        return _container(cluster, "run_node.py", [*said, *parameters, *out])
 
     takes = [_taken(parameter) for parameter in asked.values()]
-    if id == _PUSHER:
-        takes.append(inspect.Parameter("pushed", inspect.Parameter.KEYWORD_ONLY, annotation=dsl.OutputPath(str)))
+    if answer:
+        takes.append(inspect.Parameter(answer, inspect.Parameter.KEYWORD_ONLY, annotation=dsl.OutputPath(str)))
     step.__signature__ = inspect.Signature(takes)
     return _component(step, id)
 
@@ -142,13 +152,13 @@ def _report(cluster: KubeflowConfig, said: list[str]) -> Callable[..., PipelineT
     return _component(step, _REPORT)
 
 
-def _marker(cluster: KubeflowConfig) -> Callable[..., PipelineTask]:
-    """A step that does nothing: that it ran says, to whoever waits for the run, that it pushed."""
+def _marker(cluster: KubeflowConfig, answer: str) -> Callable[..., PipelineTask]:
+    """A step that does nothing: that it ran says, to whoever waits for the run, that it pushed, or was idle."""
 
     def step():
-        return dsl.ContainerSpec(image=cluster.image, command=["python", "-c", "print('lockgate: pushed')"])
+        return dsl.ContainerSpec(image=cluster.image, command=["python", "-c", f"print('lockgate: {answer}')"])
 
-    return _component(step, "pushed")
+    return _component(step, answer)
 
 
 def _container(cluster: KubeflowConfig, script: str, arguments: list[str]) -> dsl.ContainerSpec:
@@ -208,6 +218,13 @@ def _tell_s3(task: PipelineTask, server: S3Config) -> None:
     if server.secret:
         keys = {"accesskey": s3.ACCESS_KEY, "secretkey": s3.SECRET_KEY}
         kubernetes.use_secret_as_env(task, server.secret, keys)
+
+
+def _tell_webhook(task: PipelineTask, cluster: KubeflowConfig, settings: str) -> None:
+    """Gives the step that tells what became of a firing what the webhook's address must not hold itself."""
+    names = re.findall(r"\$\{?(\w+)", from_dict(json.loads(unpacked(settings))).schedule.webhook)
+    if cluster.webhook_secret and names:
+        kubernetes.use_secret_as_env(task, cluster.webhook_secret, {name: name for name in names})
 
 
 def in_image(config: Config) -> Config:

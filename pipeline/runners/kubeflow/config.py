@@ -69,7 +69,8 @@ class KubeflowConfig:
     `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`: only what must be locked is then on the
     volume. metadata: MLMD's server, `mysql://host:port/database` or `grpc://host:port`. metadata_secret: Kubernetes
     secret with MySQL's `username` and `password`. ledger: URL of the ledger's database without a password; empty: a
-    file under `root`. ledger_secret: secret with its `password`.
+    file under `root`. ledger_secret: secret with its `password`. webhook_secret: secret whose keys are what
+    `schedule.webhook` has as `$NAME`.
     steps: by kind of node (`DPTrainer`, `Quantizer`, `Report`, …) what it may use; those that are not named take
     `default`.
     """
@@ -84,6 +85,7 @@ class KubeflowConfig:
     metadata_secret: str = "mysql-secret"
     ledger: str = ""
     ledger_secret: str = ""
+    webhook_secret: str = ""
     steps: dict[str, StepConfig] = field(default_factory=dict)
 
     def __post_init__(self):

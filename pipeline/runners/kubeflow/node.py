@@ -1,7 +1,7 @@
 """One step of a Kubeflow run: one node through TFX's launcher against the MLMD that all steps share.
 
 A gate, the budget or the ledger that refuses is no failure: the step ends well, the run is marked in MLMD, and the
-steps after it find the mark and do nothing.
+steps after it find the mark and do nothing. So it is with a run that is to take what is due, where nothing is.
 """
 
 import argparse
@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--metadata", required=True, help="MLMD: a file, mysql://host:port/database or grpc://…")
     parser.add_argument("--timeout", type=int, default=0, help="seconds after which the step is ended; 0: never")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a runtime parameter")
+    parser.add_argument("--settings", default="", help="the configuration, for a node that asks which span is due")
     parser.add_argument("--pushed", type=Path, help="a file for `true` or `false`: whether a model was pushed")
+    parser.add_argument("--idle", type=Path, help="a file for `true` or `false`: whether the run has nothing to do")
     return parser
 
 
@@ -63,6 +65,7 @@ def _run(step: argparse.Namespace) -> str:
     """Runs the step; gives the sentence that says how it ended."""
     checked(step)
     from components.common import progress
+    from components.common.events import IDLE
     from components.common.mlmd import connection
     from pipeline.runners.kubeflow.imports import only_for
     from pipeline.runners.kubeflow.slices import decode
@@ -71,23 +74,37 @@ def _run(step: argparse.Namespace) -> str:
     with only_for(part):
         from pipeline.runners.kubeflow.shared import SharedRun
         from pipeline.runners.nodes import bind
-        from pipeline.spans import SPAN, as_range
-    given = dict(text.split("=", 1) for text in step.parameter)
+        from pipeline.spans import DUE, SPAN, as_range
+    given, idle = dict(text.split("=", 1) for text in step.parameter), ""
+    if given.get(SPAN) == DUE:
+        from pipeline.runners.kubeflow.due import take_due
+
+        given[SPAN], idle = take_due(step.settings, step.run, step.metadata)
     if SPAN in given:
         given[SPAN] = as_range(given[SPAN])
     bind(part, step.run, **given)
     node = part.nodes[0].pipeline_node
     id, shared = node.node_info.id, SharedRun(connection(step.metadata), node, step.run)
-    refused = shared.join(step.graph)
-    if refused:
-        said = f"{id} is skipped, because the run was refused: {refused}"
+    stopped = shared.join(step.graph)
+    if idle and not stopped:
+        shared.refuse(idle, IDLE)
+        stopped = idle
+    if stopped:
+        said = f"{id} is skipped, because {stopped}"
     else:
         with progress.watching(lambda line: print(f"lockgate: {id}: {line}", flush=True)):
             said = _launched(part, node, shared)
     if step.pushed:
-        step.pushed.parent.mkdir(parents=True, exist_ok=True)
-        step.pushed.write_text("true" if shared.has_pushed() else "false")
+        _answer(step.pushed, shared.has_pushed())
+    if step.idle:
+        _answer(step.idle, bool(stopped))  # before this node, nothing refuses
     return said
+
+
+def _answer(file: Path, yes: bool) -> None:
+    """An output of the step, on which a condition of Kubeflow's looks."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("true" if yes else "false")
 
 
 def checked(step: argparse.Namespace) -> None:
@@ -123,6 +140,8 @@ def _launched(part, node, shared) -> str:
     except Exception as error:
         told = explain(error)
         if told.exit_code != BudgetError.exit_code:
+            if told.cause != LockgateError.cause:
+                shared.failed(told)
             raise
         logging.exception("%s refuses", id)
         shared.refuse(f"{id}: {told}", told.cause)

@@ -9,6 +9,7 @@ import yaml
 
 from components.common.errors import ConfigError
 
+_SETTINGS = "--settings"
 _TYPES = {
     "STRING": (str,),
     "NUMBER_INTEGER": (int,),
@@ -27,11 +28,27 @@ class Package:
         path: the YAML file, of the pipeline's document and, where it asks for more than containers, the platform's.
         name: the pipeline's.
         parameters: of each, `parameterType`, and `defaultValue` or `isOptional` where it has them.
+        settings: the configuration that it was compiled from, as it travels with its steps; empty: none does.
     """
 
     path: Path
     name: str
     parameters: dict[str, dict[str, Any]]
+    settings: str = ""
+
+    def timetable(self) -> tuple[str, str]:
+        """When the configuration wants it to run: its cron, and the zone of that.
+
+        Raises:
+            ConfigError: no configuration travels with it.
+        """
+        from pipeline.config import from_dict
+        from pipeline.runners.kubeflow.slices import unpacked
+
+        if not self.settings:
+            raise ConfigError(f"`--cron` must be given where a pipeline carries no [schedule]. Received: {self.path}")
+        wanted = from_dict(json.loads(unpacked(self.settings))).schedule
+        return wanted.cron, wanted.time_zone
 
     def arguments(self, given: list[str]) -> dict[str, Any]:
         """Values of parameters, each of the type that the pipeline declares.
@@ -73,11 +90,19 @@ def read(path: Path) -> Package:
     try:
         spec = next(iter(yaml.safe_load_all(path.read_text()))) if path.suffix == ".yaml" else {}
         inputs = spec["root"].get("inputDefinitions", {})
-        return Package(path=path, name=spec["pipelineInfo"]["name"], parameters=inputs.get("parameters", {}))
+        name, parameters = spec["pipelineInfo"]["name"], inputs.get("parameters", {})
+        return Package(path=path, name=name, parameters=parameters, settings=_settings(spec))
     except OSError as error:
         raise ConfigError(f"{wanted}. Received: {path} ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError, StopIteration, KeyError, TypeError, AttributeError):
         raise ConfigError(f"{wanted}. Received: {path}") from None
+
+
+def _settings(spec: dict[str, Any]) -> str:
+    """What the first step that has settings is given."""
+    executors = spec.get("deploymentSpec", {}).get("executors", {}).values()
+    given = (executor.get("container", {}).get("args", []) for executor in executors)
+    return next((args[args.index(_SETTINGS) + 1] for args in given if _SETTINGS in args), "")
 
 
 def steps(spec: dict[str, Any] | None) -> list[str]:

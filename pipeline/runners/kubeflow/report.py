@@ -28,13 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         checked(step)
-        record = _recorded(step)
-        _write(step, record)
+        print(f"lockgate: {_closed(step)}".rstrip())
     except Exception as error:
         told = explained(error, step)
         print(f"lockgate: {told}", file=sys.stderr)
         return told.exit_code
-    print(f"lockgate: the run is {record['state']}. {record['error'] or ''}".rstrip())
     return 0
 
 
@@ -54,54 +52,84 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _recorded(step: argparse.Namespace) -> dict[str, Any]:
-    """The run's record, written on the volume."""
+def _closed(step: argparse.Namespace) -> str:
+    """Writes the record, and what Kubeflow's UI shows; gives the sentence that says how the run ended."""
+    from components.common.events import IDLE
     from components.common.mlmd import connection
-    from pipeline.config import from_dict
     from pipeline.places import places_in_cluster
-    from pipeline.run import save
+    from pipeline.report.html import page, render
     from pipeline.runners.kubeflow.imports import only_for
 
     with only_for(None):
+        from pipeline.runners.kubeflow import due
         from pipeline.runners.kubeflow.shared import told_of
-    from pipeline.runners.kubeflow.slices import unpacked
+
+    config, told = due.read(step.settings), told_of(connection(step.metadata), step.run)
+    if told.cause == IDLE:
+        firing = _said(due.close(config, places_in_cluster(config), step.run, None, told.refused))
+        lines = [f"# {config.name}: {told.refused}", "", *firing.spans()]
+        _write(step, page("idle.html.j2", pipeline=config.name, f=firing), lines, {"passed": 0, "pushed": 0})
+        return f"{told.refused}: nothing was run"
+    claim = due.claim_of(config, step.run)
+    record = _recorded(config, step.run, told, claim)
+    spans = _said(due.close(config, places_in_cluster(config), step.run, record, "")).spans() if claim else []
+    _write(step, render(record), [*_table(record), "", *spans], _figures(record))
+    return f"the run is {record['state']}. {record['error'] or ''}"
+
+
+def _said(firing: Any) -> Any:
+    """A firing, of which was printed what it left out and what went wrong."""
+    for sentence in (*firing.spans(), *firing.problems):
+        print(f"lockgate: {sentence}")
+    return firing
+
+
+def _recorded(config: Any, run: str, told: Any, claim: Any) -> dict[str, Any]:
+    """The run's record, written on the volume."""
+    from pipeline.places import places_in_cluster
+    from pipeline.run import save
+    from pipeline.runners.kubeflow.due import mark_damaged
     from pipeline.runs import blank, filled
 
-    config = from_dict(json.loads(unpacked(step.settings)))
-    root, told = Path(config.kubeflow.root), told_of(connection(step.metadata), step.run)
+    root, span = Path(config.kubeflow.root), told.span
+    if span is None and claim:
+        span = claim.span
     began = datetime.datetime.fromtimestamp(told.began, datetime.timezone.utc)
-    record = blank(config, root, step.run, told.span, began)
+    record = blank(config, root, run, span, began)
     record["seconds"], record["nodes"] = round(told.ended - told.began, 1), told.nodes
     if told.refused:
         record.update(state="refused", exit_code=3, error=told.refused, cause=told.cause)
     elif told.finished:
         record.update(state="pushed", exit_code=0, cause=None)
+    elif told.error:
+        record.update(error=told.error, cause=told.error_cause, exit_code=2)
     else:
         record.update(error=f"every step must end well. {told.failed or 'One'} did not; its log says why")
     Path(record["report"]).parent.mkdir(parents=True, exist_ok=True)
     filled(record, places_in_cluster(config))
+    if claim:
+        mark_damaged(config, claim, record)
     save(record)
     return record
 
 
-def _write(step: argparse.Namespace, record: dict[str, Any]) -> None:
+def _write(step: argparse.Namespace, page: str, lines: list[str], figures: dict[str, float]) -> None:
     """What Kubeflow's UI shows."""
-    from pipeline.report.html import render
     from pipeline.run import write_whole
 
     step.page.parent.mkdir(parents=True, exist_ok=True)
     step.variants.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(step.page, render(record))
-    write_whole(step.variants, _table(record))
+    write_whole(step.page, page)
+    write_whole(step.variants, "\n".join(lines) + "\n")
     asked = json.loads(step.executor_input)["outputs"]
     (metrics,) = asked["artifacts"]["metrics"]["artifacts"]
-    said = {"artifacts": {"metrics": {"artifacts": [{**metrics, "metadata": _figures(record)}]}}}
+    said = {"artifacts": {"metrics": {"artifacts": [{**metrics, "metadata": figures}]}}}
     file = Path(asked["outputFile"])
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(said))
 
 
-def _table(record: dict[str, Any]) -> str:
+def _table(record: dict[str, Any]) -> list[str]:
     """The variants as Markdown."""
     lines = [
         f"# {record['config']}: {record['state']}",
@@ -119,7 +147,7 @@ def _table(record: dict[str, Any]) -> str:
             f"| {variant['recipe']} | {100 * variant['accuracy']:.2f} % | {drop} | {variant['gzip_bytes']} "
             f"| {verdict} | {why} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _figures(record: dict[str, Any]) -> dict[str, float]:

@@ -11,11 +11,13 @@ from tfx.orchestration.portable import launcher
 from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.common.errors import ConfigError, ServiceError
+from components.common.errors import ConfigError, LockgateError, ServiceError
+from components.common.events import CAUSE, is_idle
 from pipeline.runners.nodes import state_name
 
-_REFUSED, _CAUSE, _GRAPH, _POD = "lockgate_refused", "lockgate_cause", "lockgate_graph", "kfp_pod_name"
-_RUN, _NODE = "pipeline_run", "node"
+_REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
+_FAILED, _WHY = "lockgate_error", "lockgate_error_cause"
+_PIPELINE, _RUN, _NODE = "pipeline", "pipeline_run", "node"
 _States = metadata_store_pb2.Execution
 _OPEN = (_States.NEW, _States.RUNNING)
 
@@ -24,8 +26,9 @@ _OPEN = (_States.NEW, _States.RUNNING)
 class Told:
     """What MLMD says of a run.
 
-    began, ended: seconds since the epoch. span: of its examples. refused: why; cause: as in `LockgateError`. failed: a
-    node that did. finished: whether the last node ended well. nodes: a row each, as a run record has them.
+    began, ended: seconds since the epoch. span: of its examples. refused: why; cause: as in `LockgateError`, or IDLE.
+    failed: a node that did; error, error_cause: what it said, empty where it said nothing. finished: whether the last
+    node ended well. nodes: a row each, as a run record has them.
     """
 
     began: float
@@ -34,6 +37,8 @@ class Told:
     refused: str
     cause: str
     failed: str
+    error: str
+    error_cause: str
     finished: bool
     nodes: list[dict[str, Any]]
 
@@ -58,17 +63,33 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
         artifacts = handle.store.get_artifacts_by_id(sorted({e.artifact_id for e in events}))
     nodes = [_row(execution, names.get(execution.id, "")) for execution in executions]
     spans = [a.custom_properties["span"].int_value for a in artifacts if a.type == "Examples"]
+    broken = [e for e in executions if state_name(e) == "failed"]
+    broken.sort(key=lambda e: _FAILED not in e.custom_properties)
     times = [t for e in executions for t in (e.create_time_since_epoch, e.last_update_time_since_epoch)]
     return Told(
         began=min(times, default=context.create_time_since_epoch) / 1000,
         ended=max(times, default=context.create_time_since_epoch) / 1000,
         span=max(spans, default=None),
         refused=_said(context, _REFUSED),
-        cause=_said(context, _CAUSE),
-        failed=next((row["id"] for row in nodes if row["state"] == "failed"), ""),
+        cause=_said(context, CAUSE),
+        failed=names.get(broken[0].id, "") if broken else "",
+        error=_said(broken[0], _FAILED) if broken else "",
+        error_cause=_said(broken[0], _WHY) if broken else "",
         finished=any(row["id"] == "Pusher" and row["state"] != "failed" for row in nodes),
         nodes=nodes,
     )
+
+
+def signs_of_life(database: metadata.ConnectionConfigType, pipeline: str, since: float) -> set[str]:
+    """The runs of a pipeline, but those that found nothing to do, of which a node began or ended since then, in seconds
+    since the epoch."""
+    with metadata.Metadata(database) as handle:
+        context = handle.store.get_context_by_type_and_name(_PIPELINE, pipeline)
+        executions = handle.store.get_executions_by_context(context.id) if context else []
+        recent = [e.id for e in executions if e.last_update_time_since_epoch >= 1000 * since]
+        kinds = {t.id for t in handle.store.get_context_types() if t.name == _RUN}
+        found = [c for id in recent for c in handle.store.get_contexts_by_execution(id)]
+    return {context.name for context in found if context.type_id in kinds and not is_idle(context)}
 
 
 def _row(execution: metadata_store_pb2.Execution, name: str) -> dict[str, Any]:
@@ -93,7 +114,7 @@ class SharedRun:
             graph: fingerprint of the graph that this step belongs to.
 
         Returns:
-            Why the run was refused, empty if it was not.
+            Why the steps after it do nothing, as a clause; empty if they are to run.
 
         Raises:
             ConfigError: other steps of the run belong to another graph.
@@ -109,15 +130,26 @@ class SharedRun:
             if not known:
                 context.custom_properties[_GRAPH].string_value = graph
                 handle.store.put_contexts([context])
-        return _said(context, _REFUSED)
+        why = _said(context, _REFUSED)
+        return f"the run was refused: {why}" if why and not is_idle(context) else why
 
     def refuse(self, why: str, cause: str) -> None:
         """Marks the run, so that the steps after this one do nothing."""
         with metadata.Metadata(self.database) as handle:
             context = handle.store.get_context_by_type_and_name(_RUN, self._run)
             context.custom_properties[_REFUSED].string_value = why
-            context.custom_properties[_CAUSE].string_value = cause
+            context.custom_properties[CAUSE].string_value = cause
             handle.store.put_contexts([context])
+
+    def failed(self, told: LockgateError) -> None:
+        """Says on this step's execution why it did not end well, for the run's record."""
+        with metadata.Metadata(self.database) as handle:
+            broken = [e for e in self._executions(handle.store) if state_name(e) == "failed"]
+            for execution in broken:
+                execution.custom_properties[_FAILED].string_value = f"{self._id}: {told}"
+                execution.custom_properties[_WHY].string_value = told.cause
+            if broken:
+                handle.store.put_executions(broken)
 
     def has_pushed(self) -> bool:
         """Whether this node pushed a model in this run, or found it pushed."""
@@ -165,12 +197,12 @@ class SharedRun:
     @property
     def _pipeline(self) -> str:
         specs = self._node.contexts.contexts
-        return next(s.name.field_value.string_value for s in specs if s.type.name == "pipeline")
+        return next(s.name.field_value.string_value for s in specs if s.type.name == _PIPELINE)
 
 
-def _said(context: metadata_store_pb2.Context, key: str) -> str:
+def _said(of: metadata_store_pb2.Context | metadata_store_pb2.Execution, key: str) -> str:
     """A custom property, empty if it is not there: to ask a protobuf map for a key makes it, and MLMD dies of that."""
-    return context.custom_properties[key].string_value if key in context.custom_properties else ""
+    return of.custom_properties[key].string_value if key in of.custom_properties else ""
 
 
 class StampingLauncher(launcher.Launcher):

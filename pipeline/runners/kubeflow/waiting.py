@@ -11,7 +11,7 @@ from components.common.errors import ServiceError
 from pipeline.runners.kubeflow.client import Away, Kubeflow
 from pipeline.runners.kubeflow.package import steps
 
-PUSHED = "pushed"  # the compiled pipeline has a task of this name that runs only if something was pushed
+PUSHED, IDLE = "pushed", "idle"  # tasks that run only if something was pushed, or there was nothing to do
 _ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _ATTEMPT = re.compile(r"\(\d+\)$")  # Argo's name of one try of a task that is retried
 
@@ -38,12 +38,14 @@ PACE = Pace()
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: `failed` names the steps that did, `exit_code` is what `lockgate run` would have ended with."""
+    """How a run ended: `failed` names the steps that did, `exit_code` is what `lockgate run` would have ended with, or
+    `lockgate retrain` where it was to take what is due; `idle`: nothing was."""
 
     state: str
     pushed: bool
     failed: tuple[str, ...]
     exit_code: int
+    idle: bool = False
 
 
 def outcome(run: V2beta1Run, cancelled: bool = False) -> Outcome:
@@ -59,21 +61,21 @@ def outcome(run: V2beta1Run, cancelled: bool = False) -> Outcome:
 
     Returns:
         The outcome. Exit code: 130 cancelled; 2 or 1 failed, 2 where the server quotes "exit code 2" (KFP up to 2.17
-        quotes no exit code, so 1 there); 0 pushed; 3 nothing pushed.
+        quotes no exit code, so 1 there); 0 pushed, or nothing was due; 3 nothing pushed.
     """
     tasks = _tasks(run)
     broken = [t for t in tasks if t.state == "FAILED" and not _ATTEMPT.search(t.display_name)]
     own = set(steps(run.pipeline_spec))
     failed = tuple(t.display_name for t in broken if t.display_name in own) or tuple(t.display_name for t in broken)
     cancelled = cancelled or any(past.state == "CANCELING" for past in run.state_history or [])
-    pushed = any(t.display_name == PUSHED and t.state == "SUCCEEDED" for t in tasks)
+    pushed, idle = (any(t.display_name == n and t.state == "SUCCEEDED" for t in tasks) for n in (PUSHED, IDLE))
     if run.state == "CANCELED" or (run.state == "FAILED" and cancelled):
         return Outcome(state="CANCELED", pushed=pushed, failed=failed, exit_code=130)
     if run.state == "FAILED" or broken:
         said = " ".join(e.message or "" for e in (run.error, *(t.error for t in broken)) if e)
         users = re.search(r"\bexit code 2\b", said)
         return Outcome(state="FAILED", pushed=pushed, failed=failed, exit_code=2 if users else 1)
-    return Outcome(state=run.state, pushed=pushed, failed=(), exit_code=0 if pushed else 3)
+    return Outcome(state=run.state, pushed=pushed, failed=(), exit_code=0 if pushed or idle else 3, idle=idle)
 
 
 def wait(kubeflow: Kubeflow, run_id: str, say: Callable[[str], None], timeout: float | None = None) -> Outcome:

@@ -11,9 +11,10 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.common.errors import ConfigError
 from pipeline.config import Config, from_dict, load
 from pipeline.runners.kubeflow.compile import compile_config
-from pipeline.runners.kubeflow.slices import code_fingerprint, decode
+from pipeline.runners.kubeflow.slices import code_fingerprint, decode, unpacked
 from pipeline.runners.nodes import bind
 
+MARKERS = ("pushed", "idle")  # steps that say something by running
 CLUSTER = """
 kubeflow.image="registry.example/lockgate:7"
 kubeflow.ledger="postgresql://lockgate@ledger/lockgate"
@@ -47,7 +48,7 @@ def dags(compiled):
 def tasks(dags):
     """Container steps by display name."""
     found = {task["taskInfo"]["name"]: task for dag in dags for task in dag["tasks"].values()}
-    return {name: task for name, task in found.items() if name not in ("run", "if-pushed")}
+    return {name: task for name, task in found.items() if name not in ("run", "if-pushed", "if-idle")}
 
 
 def executor(compiled, name: str) -> tuple[dict, dict]:
@@ -70,14 +71,14 @@ def test_it_is_kubeflows_schema_and_parses_as_that(compiled):
 
 def test_every_node_is_a_step_after_those_it_depends_on(compiled, dags, tasks):
     for name, task in tasks.items():
-        if name in ("pushed", "report"):
+        if name in (*MARKERS, "report"):
             continue
         part = decode(after(executor(compiled, name)[0], "--slice"))
         (node,) = [wrapped.pipeline_node for wrapped in part.nodes]
         named = {key: other["taskInfo"]["name"] for dag in dags for key, other in dag["tasks"].items()}
         assert node.node_info.id == name
         assert {named[key] for key in task.get("dependentTasks", [])} == set(node.upstream_nodes)
-    assert len(tasks) == 29 and {"DPTrainer", "Pusher", "CompressionGate-int8", "report"} <= set(tasks)
+    assert len(tasks) == 30 and {"DPTrainer", "Pusher", "CompressionGate-int8", "report"} <= set(tasks)
 
 
 def test_kubeflows_cache_is_off_everywhere_and_a_failed_step_is_tried_again(tasks):
@@ -87,7 +88,7 @@ def test_kubeflows_cache_is_off_everywhere_and_a_failed_step_is_tried_again(task
 
 
 def test_all_steps_carry_the_same_fingerprints_and_fit_into_an_argument(compiled, tasks):
-    found = [executor(compiled, name)[0] for name in tasks if name != "pushed"]
+    found = [executor(compiled, name)[0] for name in tasks if name not in MARKERS]
     assert {after(c, "--code") for c in found} == {code_fingerprint()}
     assert len({after(c, "--graph") for c in found}) == 1
     assert {after(c, "--run") for c in found} == {"{{$.pipeline_job_uuid}}"}
@@ -106,7 +107,7 @@ def test_a_kind_of_node_gets_what_its_table_says(compiled):
 
 
 def test_secrets_are_named_and_their_values_come_from_kubernetes(compiled, tasks):
-    for name in set(tasks) - {"pushed"}:
+    for name in set(tasks) - set(MARKERS):
         _, on = executor(compiled, name)
         known = {secret["secretName"]: secret["keyToEnv"] for secret in on["secretAsEnv"]}
         assert set(known) == {"mysql-secret", "ledger-secret"}
@@ -121,7 +122,8 @@ def test_where_the_bucket_is_reaches_every_step_and_who_may_use_it_comes_from_ku
     settings = ["kubeflow.artifacts=s3://bucket/prefix", f"kubeflow.s3={server}"]
     compile_config(load("tiny", settings), tmp_path / "tiny.yaml")
     spec, platform = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
-    steps = {k: v["container"] for k, v in spec["deploymentSpec"]["executors"].items() if k != "exec-pushed"}
+    executors = spec["deploymentSpec"]["executors"]
+    steps = {k: v["container"] for k, v in executors.items() if k.removeprefix("exec-") not in MARKERS}
     for name, container in steps.items():
         assert {v["name"]: v["value"] for v in container["env"]} == {
             "AWS_ENDPOINT_URL_S3": "http://minio:9000",
@@ -142,6 +144,17 @@ def root_of(container: dict) -> str:
     part = decode(after(container, "--slice"))
     bind(part, "run-1")
     return part.runtime_spec.pipeline_root.field_value.string_value
+
+
+def test_what_a_webhooks_address_must_not_hold_reaches_the_report_alone(tmp_path):
+    hook = ["schedule.webhook=https://hooks.example.org/$HOOK_TOKEN/${ROOM}", "kubeflow.webhook_secret=hook-secret"]
+    compile_config(load("tiny", hook), tmp_path / "tiny.yaml")
+    _, platform = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
+    steps = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    given = {name: [s for s in step["secretAsEnv"] if s["secretName"] == "hook-secret"] for name, step in steps.items()}
+    ((name, (secret,)),) = ((name, secrets) for name, secrets in given.items() if secrets)
+    keys = {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]}
+    assert (name, keys) == ("exec-report", {"HOOK_TOKEN": "HOOK_TOKEN", "ROOM": "ROOM"})
 
 
 def test_workers_of_beam_that_would_not_see_what_a_step_staged_are_refused(tmp_path):
@@ -174,6 +187,16 @@ def test_paths_are_as_in_the_image_and_the_span_is_a_parameter(compiled, config)
     assert given["input_base"].field_value.string_value == "/lockgate/data/fashion-mnist"
     assert given["range_config"].runtime_parameter.name == "span"
     assert spec["root"]["inputDefinitions"]["parameters"]["span"]["defaultValue"] == "newest"
+
+
+def test_the_step_that_reads_the_data_can_ask_what_is_due_and_say_that_nothing_is(compiled, config, dags, tasks):
+    carriers = [n for n in tasks if n not in MARKERS and "--settings" in executor(compiled, n)[0]["args"]]
+    assert sorted(carriers) == ["ImportExampleGen", "report"]
+    carried = [after(executor(compiled, name)[0], "--settings") for name in carriers]
+    assert len(set(carried)) == 1 and from_dict(json.loads(unpacked(carried[0]))).schedule == config.schedule
+    trigger = {t["taskInfo"]["name"]: t.get("triggerPolicy", {}) for dag in dags for t in dag["tasks"].values()}
+    assert trigger["if-idle"]["condition"].endswith("['pipelinechannel--importexamplegen-idle'] == 'true'")
+    assert trigger["if-pushed"]["condition"].endswith("['pipelinechannel--pusher-pushed'] == 'true'")
 
 
 def test_the_page_the_table_and_the_figures_are_kubeflows_own_types_and_come_however_the_run_ends(compiled, tasks):

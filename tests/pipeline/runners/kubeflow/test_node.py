@@ -17,8 +17,11 @@ from pipeline.config import load
 from pipeline.graph import build
 from pipeline.places import places_of
 from pipeline.runners.kubeflow.node import main
-from pipeline.runners.kubeflow.slices import code_fingerprint, decode, encode, graph_fingerprint, sliced
+from pipeline.runners.kubeflow.shared import told_of
+from pipeline.runners.kubeflow.slices import code_fingerprint, decode, encode, graph_fingerprint, packed, sliced
 from pipeline.runners.nodes import compiled
+from pipeline.schedule.claim import give_back
+from pipeline.schedule.state import Memory
 
 NODE = "ImportSchemaGen"
 _States = metadata_store_pb2.Execution
@@ -135,7 +138,7 @@ def test_a_step_of_another_graph_does_not_join_a_run(step, capsys):
 def test_a_span_that_is_none_is_one_line(step, capsys):
     for span in ("tomorrow", "2026-02-30", "99999999999"):
         assert step("ImportExampleGen", "--parameter", f"span={span}") == 2
-        must = "must be a number, a date like 2026-11-27, or newest"
+        must = "must be a number, a date like 2026-11-27, newest, or due"
         assert f"`span` {must}. Received: span='{span}'" in capsys.readouterr().err
 
 
@@ -153,11 +156,15 @@ def dated(tmp_path, step, ir_of):
     (tmp_path / "data" / "2026-11-26" / "_SUCCESS").touch()
     patterns = [f'data.roles.{role}="{{YYYY}}-{{MM}}-{{DD}}/{role}/*"' for role in ("train", "public")]
     shares = ['data.roles.holdout=""', 'data.roles.validation=""', "data.shares={holdout=0.3, validation=0.2}"]
-    whole = ir_of(f"data.root={tmp_path / 'data'}", "data.marker=_SUCCESS", *patterns, *shares)
+    settings = [f"data.root={tmp_path / 'data'}", "data.marker=_SUCCESS", *patterns, *shares]
+    whole = ir_of(*settings)
+    config = load("tiny", [*settings, f"kubeflow.root={tmp_path / 'root'}"])
+    carried = packed(json.dumps(config.as_dict()).encode())
 
-    def run(span: str, id: str) -> int:
-        own = {"slice": encode(sliced(whole, "ImportExampleGen")), "graph": graph_fingerprint(whole), "run": id}
-        return step("ImportExampleGen", "--parameter", f"span={span}", **own)
+    def run(span: str, id: str, *more: str, node: str = "ImportExampleGen") -> int:
+        own = {"slice": encode(sliced(whole, node)), "graph": graph_fingerprint(whole), "run": id}
+        asked = ("--parameter", f"span={span}", "--settings", carried) if node == "ImportExampleGen" else ()
+        return step(node, *asked, *more, **own)
 
     return run
 
@@ -181,6 +188,46 @@ def test_dates_markers_and_shares_travel_with_the_step(dated, store, tmp_path, c
     (tmp_path / "data" / "2026-11-27" / "_SUCCESS").touch()
     assert dated("2026-11-27", "run-3") == 0
     assert [a.custom_properties["span"].int_value for a in store().get_artifacts()] == [20783, 20784]
+
+
+def test_a_step_takes_the_span_that_is_due_and_where_none_is_the_run_does_nothing(dated, store, tmp_path, capsys):
+    assert dated("due", "run-1", "--idle", str(tmp_path / "out" / "idle")) == 0
+    assert (tmp_path / "out" / "idle").read_text() == "false"
+    assert [a.custom_properties["span"].int_value for a in store().get_artifacts()] == [20783]
+    assert "lockgate: 2026-11-27 is not whole yet:" in capsys.readouterr().out
+    assert dated("due", "run-2") == 0  # while the first may still be at work
+    assert "is skipped, because another retraining of this pipeline is at work" in capsys.readouterr().out
+
+    decided = {"config": "tiny", "run": "run-1", "data": {"span": 20783}, "exit_code": 3, "cause": "gate"}
+    (tmp_path / "root" / "runs" / "run-1").mkdir(parents=True)
+    (tmp_path / "root" / "runs" / "run-1" / "run.json").write_text(json.dumps(decided))
+    for _ in range(2):  # the second time as a step that is tried again, when there is something
+        assert dated("due", "run-3", "--idle", str(tmp_path / "idle")) == 0
+        said = "lockgate: ImportExampleGen is skipped, because nothing new has arrived"
+        assert said in capsys.readouterr().out and (tmp_path / "idle").read_text() == "true"
+        (tmp_path / "data" / "2026-11-27" / "_SUCCESS").touch()
+    assert dated("", "run-3", node=NODE) == 0
+    assert "lockgate: ImportSchemaGen is skipped, because nothing new has arrived" in capsys.readouterr().out
+    assert len(store().get_executions()) == 1
+
+    give_back(Memory(tmp_path / "root", "tiny"), "run-3")  # as its report does
+    assert dated("due", "run-4") == 0
+    assert [a.custom_properties["span"].int_value for a in store().get_artifacts()] == [20783, 20784]
+
+
+def test_what_is_due_cannot_be_told_without_the_configuration(step, capsys):
+    assert step("ImportExampleGen", "--parameter", "span=due") == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("lockgate: `span=due` must be of a graph") and "\n" not in said
+
+
+def test_a_failed_step_says_why_for_the_runs_record(dated, tmp_path, capsys):
+    (tmp_path / "data" / "2026-11-26" / "train" / "a").write_bytes(b"no TFRecord file")
+    assert dated("2026-11-26", "run-1") == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("lockgate: "))
+    told = told_of(connection(str(tmp_path / "metadata.sqlite")), "run-1")
+    assert (told.failed, told.error_cause) == ("ImportExampleGen", "data")
+    assert told.error == line.replace("lockgate:", "ImportExampleGen:")
 
 
 def test_a_parameter_that_nobody_asked_for_is_one_line(step, capsys):

@@ -31,6 +31,8 @@ def run_of(shown: dict) -> kfp_server_api.V2beta1Run:
         (look("SUCCEEDED", **DONE, pushed="SUCCEEDED"), 0, "SUCCEEDED"),
         (look("SUCCEEDED", **DONE, pushed="SKIPPED"), 3, "SUCCEEDED"),
         (look("SUCCEEDED", **DONE), 3, "SUCCEEDED"),
+        (look("SUCCEEDED", **DONE, idle="SUCCEEDED"), 0, "SUCCEEDED"),
+        (look("SUCCEEDED", **DONE, idle="SKIPPED"), 3, "SUCCEEDED"),
         ({"state": "SUCCEEDED"}, 3, "SUCCEEDED"),
         (look("FAILED", trainer="FAILED"), 1, "FAILED"),
         (look("FAILED", error="main: Error (exit code 1)", trainer="FAILED"), 1, "FAILED"),

@@ -1,0 +1,186 @@
+"""A recurring run on Kubeflow takes what is due, one span a firing, as `lockgate retrain` does: a small pipeline,
+compiled, then run as Kubeflow runs it, MLMD in a MariaDB."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.metadata import Metadata
+from tfx.orchestration.pipeline import Pipeline
+
+from components.common import mlmd
+from components.example_gen.config import ROLES
+from components.example_gen.ingest import ImportExampleGen
+from pipeline.config import Config, load
+from pipeline.places import places_in_cluster
+from pipeline.runners.beam.flags import IN_PROCESS
+from pipeline.runners.kubeflow.compile import compile_graph
+from pipeline.runners.kubeflow.slices import packed
+from pipeline.runners.nodes import compiled
+from pipeline.spans import DUE, NEWEST, SPAN
+from tests.e2e import kubeflow_nodes as nodes
+from tests.e2e.conftest import PROJECT
+from tests.e2e.test_kubeflow_features import SECRET, place_of, server  # noqa: F401 - a fixture
+from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, Run, kill
+
+pytestmark = pytest.mark.cluster
+PIPELINE = "due"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Schedule:
+    """A compiled pipeline that reads a span and decides on it, and where its data are."""
+
+    folder: Path
+    config: Config
+    file: Path
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    def fire(self, started=lambda name, process: None, span: str = DUE) -> Run:
+        cluster = Cluster(folder=self.folder / "steps", secrets={"mysql-secret": SECRET}, started=started)
+        return cluster.run(self.file, span=span)
+
+    def arrive(self, span: int, whole: bool = True, marker: bool = True) -> Path:
+        folder = self.folder / "data" / f"span-{span}"
+        for role in ROLES:
+            file = folder / role / "rows.tfrecord"
+            file.parent.mkdir(parents=True)
+            with tf.io.TFRecordWriter(str(file)) as written:
+                written.write(tf.train.Example().SerializeToString())
+            if not whole:
+                file.write_bytes(file.read_bytes()[:-2])
+        if marker:
+            (folder / "_SUCCESS").touch()
+        return folder
+
+    def order(self, span: int, what: str) -> None:
+        (self.folder / "orders" / str(span)).write_text(what)
+
+    @property
+    def tries(self) -> list[list]:
+        """The spans that reached the node which decides, each with what became of it."""
+        return [said for _, said in nodes.traced(self.folder / "trace")]
+
+    def record(self, run: Run) -> dict:
+        return json.loads((self.root / "runs" / run.id / "run.json").read_text())
+
+    def examples(self) -> dict[int, str]:
+        """Where MLMD says that the examples of each span are."""
+        with Metadata(mlmd.connection(self.config.kubeflow.metadata)) as handle:
+            found = handle.store.get_artifacts_by_type("Examples")
+        return {artifact.custom_properties["span"].int_value: artifact.uri for artifact in found}
+
+    @property
+    def told(self) -> list[tuple]:
+        """What `schedule.command` was given."""
+        file = self.folder / "told"
+        texts = file.read_text().replace("}{", "}\n{").splitlines() if file.exists() else []
+        return [(message["outcome"], message["span"]) for message in map(json.loads, texts)]
+
+
+@pytest.fixture
+def schedule(tmp_path, server) -> Schedule:  # noqa: F811
+    server.fresh(tmp_path.name)
+    for name in ("root", "data", "orders"):
+        (tmp_path / name).mkdir()
+    roles = [f"data.roles.{role}=span-{{SPAN}}/{role}/*" for role in ROLES]
+    cluster = {"source": str(PROJECT), "root": str(tmp_path / "root"), "metadata": place_of(server, tmp_path.name)}
+    mounts = [f"kubeflow.{key}={value}" for key, value in cluster.items()]
+    told = [f"schedule.command=tee -a {tmp_path / 'told'}", 'schedule.tell=["failed", "damaged"]']
+    own = [f"name={PIPELINE}", f"data.root={tmp_path / 'data'}", "data.marker=_SUCCESS", "retention.runs=1"]
+    retries = ["kubeflow.steps.default={retries = 0}", "kubeflow.steps.ImportExampleGen={retries = 1}"]
+    config = load("tiny", [*own, *roles, *mounts, *told, *retries])
+    generator = ImportExampleGen(config.data, RuntimeParameter(name=SPAN, ptype=str, default=NEWEST))
+    decider = nodes.decider(
+        examples=generator.outputs["examples"], file=str(tmp_path / "trace"), orders=str(tmp_path / "orders")
+    )
+    pipeline = Pipeline(
+        pipeline_name=PIPELINE,
+        pipeline_root=places_in_cluster(config).artifacts,
+        components=[generator, decider.with_id("Pusher")],
+        enable_cache=True,
+        beam_pipeline_args=list(IN_PROCESS),
+    )
+    settings = packed(json.dumps(config.as_dict()).encode())
+    compile_graph(compiled(pipeline), config.kubeflow, tmp_path / "due.yaml", settings)
+    return Schedule(folder=tmp_path, config=config, file=tmp_path / "due.yaml")
+
+
+def test_every_span_enters_once_in_order_and_nothing_new_is_a_run_that_says_so(schedule):
+    schedule.arrive(2), schedule.arrive(1), schedule.arrive(7, marker=False)
+    killed = []
+
+    def started(name, process):
+        if name == "ImportExampleGen" and not killed:
+            killed.append(name)
+            kill(process)
+
+    first, second = schedule.fire(started), schedule.fire()
+    assert first.steps["ImportExampleGen"].tries == [-9, 0] and schedule.tries == [[1, "decide"], [2, "decide"]]
+    for run, span in ((first, 1), (second, 2)):
+        record = schedule.record(run)
+        assert run.state == SUCCEEDED and (record["data"]["span"], record["exit_code"]) == (span, 3), run.log()
+        assert (run.states["if-idle"], run.steps["ImportExampleGen"].outputs) == (SKIPPED, {"idle": "false"})
+        assert "span-7 is not whole yet" in run.steps["ImportExampleGen"].log
+        assert "span-7 is not whole yet" in run.steps["report"].artifacts["variants"].read_text()
+
+    third = schedule.fire()
+    assert third.state == SUCCEEDED and third.states["idle"] == SUCCEEDED, third.log()
+    for step in ("ImportExampleGen", "Pusher"):
+        assert f"lockgate: {step} is skipped, because nothing new has arrived" in third.steps[step].log
+    assert "lockgate: nothing new has arrived: nothing was run" in third.steps["report"].log
+    page = third.steps["report"].artifacts["page"].read_text()
+    assert "Nothing new has arrived" in page and "span-7 is not whole yet" in page
+    assert len(list(schedule.root.glob("runs/*"))) == 2 and len(schedule.tries) == 2
+    assert "Nothing new has arrived." in (schedule.root / "status.html").read_text() and schedule.told == []
+
+    schedule.arrive(3)
+    assert schedule.record(schedule.fire())["data"]["span"] == 3
+    assert {span: Path(place).exists() for span, place in schedule.examples().items()} == {1: False, 2: False, 3: True}
+
+
+def test_what_failed_is_tried_again_and_what_is_damaged_is_left_out_and_told_once(schedule):
+    schedule.arrive(1), schedule.arrive(2), schedule.arrive(3), schedule.arrive(4, whole=False)
+    schedule.order(1, "fail"), schedule.order(2, "damaged")
+    failed = schedule.fire()
+    assert failed.state == FAILED and schedule.record(failed)["cause"] == "fault"
+    schedule.order(1, "decide")
+    again, damaged, after = schedule.fire(), schedule.fire(), schedule.fire()
+    assert [r.state for r in (again, damaged, after)] == [SUCCEEDED, FAILED, SUCCEEDED], after.log()
+    assert schedule.tries == [[1, "fail"], [1, "decide"], [2, "damaged"], [3, "decide"]]
+    record = schedule.record(damaged)
+    assert (record["cause"], record["error"], record["exit_code"]) == ("data", "Pusher: span 2 is damaged", 2)
+    table = after.steps["report"].artifacts["variants"].read_text()
+    assert "span-2 is damaged and is left out until it is mended: Pusher: span 2 is damaged" in table
+    assert "span-4 is damaged" in table and "rows.tfrecord must be a whole TFRecord file" in table
+    assert schedule.told == [("failed", 1), ("damaged", "span-4"), ("damaged", "span-2")]
+
+    schedule.order(2, "decide")
+    assert schedule.fire().states["idle"] == SUCCEEDED
+    file = schedule.folder / "data" / "span-2" / "train" / "rows.tfrecord"
+    file.write_bytes(2 * file.read_bytes())
+    assert schedule.record(schedule.fire())["data"]["span"] == 2
+    assert schedule.told[3:] == []
+
+
+def test_two_firings_at_once_do_not_take_the_same_span(schedule):
+    schedule.arrive(1), schedule.arrive(2)
+    inner: list[Run] = []
+
+    def started(name, process):
+        if name == "Pusher" and not inner:
+            inner.append(schedule.fire())
+
+    outer = schedule.fire(started)
+    (other,) = inner
+    assert [r.state for r in (outer, other)] == [SUCCEEDED, SUCCEEDED], other.log()
+    assert schedule.tries == [[1, "decide"]] and schedule.record(outer)["data"]["span"] == 1
+    assert other.states["idle"] == SUCCEEDED
+    assert "because another retraining of this pipeline is at work" in other.steps["Pusher"].log
+    assert schedule.record(schedule.fire())["data"]["span"] == 2

@@ -1,0 +1,104 @@
+"""What is done when a run that was to take what is due has its record, against a sqlite MLMD."""
+
+import datetime
+import json
+from pathlib import Path
+
+import filelock
+import pytest
+
+from pipeline.config import load
+from pipeline.runners.kubeflow.config import StepConfig
+from pipeline.runners.kubeflow.due import claim_of, close, longest, mark_damaged
+from pipeline.runs import blank
+from pipeline.schedule.firing import AT_WORK, NOTHING_NEW
+from pipeline.schedule.state import Claim, Memory, State
+from tests.pipeline.schedule.nights import PIPELINE, Nights
+
+NOW = datetime.datetime(2026, 11, 27, 4, tzinfo=datetime.timezone.utc)
+
+
+@pytest.fixture
+def nights(tmp_path):
+    (tmp_path / "data").mkdir()
+    return Nights(tmp_path, str(tmp_path / "root" / "artifacts"))
+
+
+@pytest.fixture
+def config(nights, tmp_path):
+    told = [f"schedule.command=tee -a {tmp_path / 'told'}", "retention.runs=1"]
+    own = [f"name={PIPELINE}", f"data.root={tmp_path / 'data'}", f"kubeflow.root={nights.root}"]
+    roles = [f"data.roles.{role}=span-{{SPAN}}/{role}/*" for role in ("train", "public", "validation", "holdout")]
+    return load("tiny", [*own, *roles, *told])
+
+
+@pytest.fixture
+def memory(nights):
+    memory = Memory(nights.root, PIPELINE)
+    memory.save(State(claim=Claim(run="run-3", span=7, fingerprint="f", since=NOW)))
+    return memory
+
+
+def record_of(config, run: str, **changed) -> dict:
+    """A run's record, on the volume."""
+    record = {**blank(config, Path(config.kubeflow.root), run, 7, NOW), **changed}
+    folder = Path(record["report"]).parent
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    return record
+
+
+def test_it_tells_cleans_up_and_gives_the_span_back(nights, config, memory, tmp_path):
+    made = [Path(nights.ran(f"run-{n}")) for n in range(1, 4)]
+    for n in (1, 2):
+        record_of(config, f"run-{n}")
+    record = record_of(config, "run-3", error="the disk is full")
+    firing = close(config, nights.places, "run-3", record, "")
+    assert firing.problems == [] and firing.removed_bytes == 14 and [p.exists() for p in made] == [False, False, True]
+    told = json.loads((tmp_path / "told").read_text())
+    assert (told["outcome"], told["span"], told["error"]) == ("failed", 7, "the disk is full")
+    assert memory.load().claim is None and memory.load().fired > NOW
+    assert "the disk is full" in (nights.root / "status.html").read_text()
+
+
+def test_it_does_not_clean_up_while_another_run_is_under_way(nights, config, memory):
+    made = [Path(nights.ran(f"run-{n}")) for n in range(1, 4)]
+    nights.ran("idle", idle=True, makes=False)
+    record_of(config, "run-1")
+    firing = close(config, nights.places, "run-3", record_of(config, "run-3"), "")
+    assert firing.removed_bytes == 0 and all(p.exists() for p in made) and memory.load().claim is None
+    record_of(config, "run-2")
+    close(config, nights.places, "run-3", json.loads((nights.root / "runs/run-3/run.json").read_text()), "")
+    assert [p.exists() for p in made] == [False, False, True]
+
+
+def test_where_nothing_was_due_nothing_is_cleaned_up_and_where_another_is_at_work_nothing_is_told(
+    nights, config, memory, tmp_path
+):
+    made = [Path(nights.ran(f"run-{n}")) for n in (1, 2)]
+    role = tmp_path / "data" / "span-9" / "train"
+    role.mkdir(parents=True)
+    (role / "a").write_bytes(b"cut off")
+    with filelock.FileLock(nights.root / "schedule" / f"{PIPELINE}.lock"):
+        assert close(config, nights.places, "run-5", None, AT_WORK).problems == []
+    assert close(config, nights.places, "run-5", None, AT_WORK).idle == AT_WORK
+    assert memory.load().fired is None and memory.load().claim.run == "run-3"
+    firing = close(config, nights.places, "run-5", None, NOTHING_NEW)
+    assert [w["span"] for w in firing.waiting] == ["span-9"] and all(p.exists() for p in made)
+    assert memory.load().fired > NOW and memory.load().claim.run == "run-3"
+
+
+def test_only_what_its_data_stopped_sets_the_claimed_files_aside(config, memory):
+    claim = claim_of(config, "run-3")
+    assert (claim.span, claim_of(config, "run-4")) == (7, None)
+    mark_damaged(config, claim, {"cause": "service", "error": "away"})
+    assert memory.load().damaged == {}
+    mark_damaged(config, claim, {"cause": "data", "error": "an image is cut off"})
+    assert memory.load().damaged == {"f": "an image is cut off"}
+
+
+def test_a_run_gives_a_sign_as_often_as_its_longest_step_may_take():
+    one_hour = ["kubeflow.steps.default={timeout_seconds = 3600}"]
+    assert longest(load("tiny")) == StepConfig().timeout_seconds
+    assert longest(load("tiny", one_hour)) == 3600
+    assert longest(load("tiny", [*one_hour, "kubeflow.steps.DPTrainer={timeout_seconds = 7200}"])) == 7200
