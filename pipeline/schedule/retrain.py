@@ -109,7 +109,7 @@ def _tried(config: Config, span: Arrival, root: Path, watcher: Watcher, pause) -
             record = _not_begun(config, span, error)
         if record["exit_code"] not in _TRY_AGAIN or record["cause"] in _IN_VAIN or is_damaged(record):
             break
-    return {**record, "tries": attempt + 1}
+    return {**record, "tries": attempt + 1, "fingerprint": span.fingerprint}
 
 
 def _not_begun(config: Config, span: Arrival, error: LockgateError) -> dict[str, Any]:
@@ -145,9 +145,11 @@ def _forget(config: Config, root: Path, firing: Firing) -> None:
 
 
 def _messages(config: Config, firing: Firing) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the configuration wants told of a firing, each with a key that is the same for the same thing."""
+    """What the configuration wants told of a firing, each with a key that is the same for the same thing. A span that a
+    run found damaged is told as such while it is there, and as a run that failed where it went or is written anew."""
+    named = {span["fingerprint"] for span in firing.damaged}
     for record in firing.runs:
-        if record["state"] in config.schedule.tell and not is_damaged(record):
+        if record["state"] in config.schedule.tell and not (is_damaged(record) and record["fingerprint"] in named):
             message = {"outcome": record["state"], "span": record["data"]["span"], **{k: record[k] for k in _KEYS}}
             yield f"{record['state']} {message['span']} {record['error'] or record['run']}", message
     if "damaged" in config.schedule.tell:
