@@ -108,7 +108,8 @@ def clean(
 
 
 def _write_page(settings, root: Path) -> None:
-    """Brings the page under the root up to date."""
+    """Brings the page under the root up to date; one process at a time, or one would publish what another has begun."""
+    from components.common.locks import alone
     from pipeline.guards import unwritable
     from pipeline.report.html import page
     from pipeline.run import write_whole
@@ -116,7 +117,8 @@ def _write_page(settings, root: Path) -> None:
 
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now())))
+        with alone(root / "schedule" / "page.lock", "the status page"):
+            write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now())))
     except OSError as error:
         raise unwritable(root / _PAGE, error) from None
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 from components.privacy.ledger import Ledger
@@ -12,7 +13,7 @@ from tests.e2e.nights import Images, records, retraining, running, write_config
 def begins_to_read(night, root: Path, seen: set[Path]) -> None:
     """Waits until a run has looked up its span's files and is about to read them."""
     while night.poll() is None and not set(root.glob("artifacts/ImportExampleGen/examples/*")) - seen:
-        pass
+        time.sleep(0.02)
     seen |= set(root.glob("artifacts/ImportExampleGen/examples/*"))
 
 
