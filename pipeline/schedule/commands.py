@@ -78,7 +78,7 @@ def status(
 
     stands = found(settings, place, _now())
     if html:
-        write_page(html, page("status.html.j2", s=stands))
+        write_page(html, page("status.html.j2", s=stands, folder=html.resolve().parent))
     if as_json:
         print(json.dumps(stands, indent=2, ensure_ascii=False))
         return
@@ -118,7 +118,7 @@ def _write_page(settings, root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with alone(root / "schedule" / "page.lock", "the status page"):
-            write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now())))
+            write_whole(root / _PAGE, page("status.html.j2", s=found(settings, root, _now()), folder=root))
     except OSError as error:
         raise unwritable(root / _PAGE, error) from None
 

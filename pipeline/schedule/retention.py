@@ -3,7 +3,6 @@
 MLMD's records stay: what was removed is marked as deleted there, and neither the cache nor a resolver takes it again.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -15,7 +14,7 @@ from ml_metadata import metadata_store
 
 from components.common.mlmd import connection, exists
 from components.example_gen.arrivals import arrivals
-from components.gates.push.serving import served
+from components.gates.push.serving import manifest_of, served
 from pipeline.config import Config
 from pipeline.guards import locked, unwritable
 from pipeline.places import Places, places_of
@@ -74,7 +73,7 @@ def clean(config: Config, root: Path, dry_run: bool = False) -> Cleaned:
 def _served_hash(folder: Path) -> str | None:
     """Of the model that serves, whatever MLMD says: a rollback that was killed may not have said it yet."""
     current = served(folder)
-    return current and json.loads(current[1].with_name("manifest.json").read_text())["sha256"]
+    return current and manifest_of(current[1])["sha256"]
 
 
 def _gone(lineage: Lineage, kept: Collection[int], rows: Collection[dict[str, Any]]) -> set[str]:

@@ -6,9 +6,12 @@ serving/
   versions/3.withdrawn, once it was rolled back
 """
 
+import datetime
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from components.common.errors import GateError
 
@@ -91,6 +94,16 @@ def served(folder: Path) -> tuple[int, Path] | None:
     number = int(Path(os.readlink(link)).name)
     model = _model(folder, number)
     return (number, model) if model.is_file() else None
+
+
+def manifest_of(model: Path) -> dict[str, Any]:
+    """What was pushed together with a version's `model.tflite`: recipe, sha256, accuracy, epsilon, spans and more."""
+    return json.loads(model.with_name("manifest.json").read_text())
+
+
+def since(folder: Path) -> datetime.datetime:
+    """When what is served now began to be, by a push or by a rollback."""
+    return datetime.datetime.fromtimestamp(os.lstat(folder / _CURRENT).st_mtime, datetime.timezone.utc)
 
 
 def _serve(folder: Path, number: int) -> None:

@@ -12,6 +12,7 @@ from tfx.types import artifact, standard_artifacts
 from components.common import artifacts as ours
 from components.common.mlmd import connection
 from components.common.settings import to_json
+from components.example_gen.config import RolesConfig, SharesConfig
 from components.gates.push import serving
 from components.gates.push.rollback import rollback
 from pipeline.config import Config, load
@@ -151,11 +152,10 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def settings(data: Path, name: str = "nightly", window: int = 1, runs: int = 1, versions: int = 1) -> Config:
+def settings(folder: Path, name: str = "nightly", window: int = 1, runs: int = 1, versions: int = 1) -> Config:
     """A configuration of that retention, whose spans lie in a folder."""
-    config = load("tiny", [f"data.root={data}", f"data.window={window}"])
-    roles = dataclasses.replace(config.data.roles, train="span-{SPAN}/t/*", public="span-{SPAN}/p/*")
+    config = load("tiny", [f"data.root={folder}", f"data.window={window}"])
+    roles = RolesConfig(train="span-{SPAN}/t/*", public="span-{SPAN}/p/*")
+    data = dataclasses.replace(config.data, roles=roles, shares=SharesConfig(holdout=0.4, validation=0.1))
     retention = dataclasses.replace(config.retention, runs=runs, versions=versions)
-    return dataclasses.replace(
-        config, name=name, data=dataclasses.replace(config.data, roles=roles), retention=retention
-    )
+    return dataclasses.replace(config, name=name, data=data, retention=retention)

@@ -269,6 +269,30 @@ def test_what_serves_stays_after_a_rollback_that_mlmd_has_not_heard_of(root):
     assert there(past.artifacts("Model")) == [False, True, False, False, True]
 
 
+def test_what_a_span_that_waits_will_go_on_from_stays(root):
+    past = history(root, window=2)
+    for span in (1, 3, 4, 5):
+        past.run(span)
+    files = root.parent / "data" / "span-2" / "t"
+    files.mkdir(parents=True)
+    (files / "images").touch()
+    clean(past.config, root)
+    assert there(past.artifacts("Model")) == [True, False, True, True]  # the third is what the newest run went on from
+    assert there(past.artifacts("Examples")) == [True, False, False, True]
+
+
+def test_the_best_push_stays_for_when_the_newest_is_withdrawn(root):
+    past = history(root, runs=1, versions=2)
+    for span, accuracy in ((1, 0.7), (2, 0.5), (3, 0.6), (4, 0.9)):
+        past.run(span, accuracy=accuracy)
+    shutil.rmtree(past.artifacts("Variant")[0].uri)  # by somebody's hand
+    clean(past.config, root)
+    assert there(past.artifacts("PushedModel")) == [True, False, True, True]
+    assert past.artifacts("Variant")[0].state == pb.Artifact.DELETED
+    past.roll_back()
+    assert what_a_run_finds(past, 9)["best"] == [past.artifacts("PushedModel")[0].uri]
+
+
 def test_nothing_goes_back_to_a_version_that_was_let_go(root):
     past = history(root, runs=1, versions=2)
     for span, accuracy in ((1, 0.5), (2, 0.6), (3, 0.6)):
