@@ -85,16 +85,12 @@ def _spans(config: Config, root: Path, memory: Memory, firing: Firing) -> Iterat
     """What is due, looked up anew after every run: more may have arrived."""
     while True:
         found = standing(config, root, memory.load())
-        firing.waiting = [_named(a) for a in found.waiting]
-        firing.damaged = [_named(a) for a in found.damaged]
+        rows = found.rows()
+        firing.waiting, firing.damaged = rows["waiting"], rows["damaged"]
         if not found.spans:
             firing.idle = "" if firing.runs else "nothing new has arrived"
             return
         yield found.spans[0]
-
-
-def _named(arrival: Arrival) -> dict[str, str]:
-    return {"span": arrival.name, "reason": arrival.reason, "fingerprint": arrival.fingerprint}
 
 
 def _tried(config: Config, span: Arrival, root: Path, watcher: Watcher, pause) -> dict[str, Any]:

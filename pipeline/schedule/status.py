@@ -58,8 +58,7 @@ def _arrived(config: Config, root: Path, state: State) -> dict[str, Any]:
         found = standing(config, root, state)
     except DataError as error:
         return {"due": [], "waiting": [], "damaged": [], "problem": str(error)}
-    named = {k: [{"span": a.name, "reason": a.reason} for a in getattr(found, k)] for k in ("waiting", "damaged")}
-    return {"due": [a.name for a in found.spans], **named, "problem": None}
+    return {"due": [a.name for a in found.spans], **found.rows(), "problem": None}
 
 
 def _serving(config: Config, folder: Path, own: list[dict[str, Any]], told: _Told) -> dict[str, Any] | None:
