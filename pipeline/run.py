@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from components.example_gen.arrivals import print_of, require_unchanged
 from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
-from pipeline.guards import Signals, locked, logged, unwritable
+from pipeline.guards import Signals, locked, logged, quiet_imports, unwritable
 from pipeline.places import places_of
 from pipeline.report.html import render
 from pipeline.runs import blank, filled
@@ -73,8 +72,7 @@ def roll_back(config: Config, root: Path) -> dict[str, Any]:
     Raises:
         GateError: there is nothing to go back to; nothing changed.
     """
-    warnings.simplefilter("ignore")  # Google's libraries print a page on import
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    quiet_imports()
     from components.common.mlmd import connection, exists
     from components.gates.push.rollback import rollback
 

@@ -16,7 +16,7 @@ from components.common.mlmd import connection, exists
 from components.example_gen.arrivals import arrivals
 from components.gates.push.serving import manifest_of, served
 from pipeline.config import Config
-from pipeline.guards import locked, unwritable
+from pipeline.guards import locked, quiet_imports, unwritable
 from pipeline.places import Places, places_of
 from pipeline.runs import records
 from pipeline.schedule.due import decided, decides
@@ -55,6 +55,7 @@ def clean(config: Config, root: Path, dry_run: bool = False) -> Cleaned:
     places = places_of(root, config.name)
     if not exists(places.metadata):
         return Cleaned(removed=[], kept_bytes=_size(root))
+    quiet_imports()
     with locked(root):
         told = records(root)
         lineage = Lineage(metadata_store.MetadataStore(connection(places.metadata)), config.name)
