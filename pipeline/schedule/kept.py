@@ -155,7 +155,10 @@ class Lineage:
 
     def _wrapped(self, kind: str) -> list[Any]:
         """All artifacts of a kind that are not deleted, as TFX gives them to a resolver."""
+        from tfx.types import standard_artifacts  # noqa: F401  # TFX finds a type's class among those imported
         from tfx.types.artifact_utils import deserialize_artifact
+
+        from components.common import artifacts  # noqa: F401
 
         return [deserialize_artifact(self._types[a.type_id], a) for a in self._live() if self._kind(a.id) == kind]
 
