@@ -3,10 +3,14 @@
 import dataclasses
 import html
 import os
+from pathlib import Path
 
+import filelock
 import pytest
 
+from pipeline import run
 from pipeline.places import places_of
+from pipeline.schedule import commands
 from pipeline.schedule.status import spans_in_words, status
 from tests.pipeline.schedule.nights import BUDGET, NOW, Nights
 
@@ -49,3 +53,17 @@ def test_the_page_says_first_what_somebody_must_see(nights):
     assert sorted(order, key=told.index) == list(order)
     link = f'href="runs/{sorted(path.name for path in (nights.root / "runs").iterdir())[0]}/report.html"'
     assert link in told and link.replace("runs/", "../root/runs/") in nights.page(nights.data)
+
+
+def test_one_process_at_a_time_writes_the_page(nights, monkeypatch):
+    """Two would write the same file aside, and one of them publish a part of it."""
+    held = []
+
+    def write(path: Path, text: str) -> None:
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(nights.root / "schedule" / "page.lock", timeout=0).acquire()
+        held.append(path.name)
+
+    monkeypatch.setattr(run, "write_whole", write)
+    commands._write_page(nights.config, nights.root)
+    assert held == ["status.html"]
