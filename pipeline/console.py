@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.common.words import kilobytes, microseconds, number, points
-from pipeline.report.html import warning
+from pipeline.report.html import moment, warning
 from pipeline.run import Watcher
 
 _VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -120,16 +120,16 @@ def print_status(found: dict[str, Any]) -> None:
     out = RichConsole(highlight=False)
     serving = found["serving"]
     if serving:
-        since = f" since {serving['since']}" if serving["since"] else ""
+        since = f" since {moment(serving['since'])}"
         promise = f"ε = {serving['epsilon']:.2f} at δ = {number(serving['delta'])}"
-        spans = f", from {', '.join(str(s) for s in serving['spans'])}" if serving["spans"] else ""
-        figures = f"{100 * serving['accuracy']:.2f} % on holdout, {promise}{spans}"
+        figures = f"{100 * serving['accuracy']:.2f} % on holdout, {promise}, from {serving['spans_in_words']}"
         out.print(f"Version {serving['version']}, {serving['recipe']}, serves{since}: {figures}.", style="bold green")
         out.print(escape(serving["path"]), style="dim", soft_wrap=True)
     else:
         out.print("Nothing serves yet.", style="bold yellow")
-    due = f"due: {', '.join(found['due'])}" if found["due"] else "nothing new has arrived"
-    out.print(f"Next firing {found['next']}; {due}.")
+    idle = "nothing is due" if found["waiting"] or found["damaged"] or found["problem"] else "nothing new has arrived"
+    due = f"due: {', '.join(found['due'])}" if found["due"] else idle
+    out.print(f"Next firing {moment(found['next'])} ({found['time_zone']}); {due}.")
     if found["problem"]:
         out.print(escape(found["problem"]), style="red")
     _print_spans(out, found["damaged"], found["waiting"])
@@ -157,7 +157,7 @@ def _last_runs(rows: list[dict[str, Any]]) -> Table:
         seconds = f"{row['seconds']:.0f}" if row["seconds"] is not None else ""
         epsilon = f"{row['epsilon']:.2f}" if row["epsilon"] else ""
         state = Text(row["state"], style=styles.get(row["state"], "red"))
-        table.add_row(row["run"], str(row["span"]), seconds, epsilon, state, escape(row["why"]))
+        table.add_row(row["run"], row["span_name"] or "", seconds, epsilon, state, escape(row["why"]))
     return table
 
 

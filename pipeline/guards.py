@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,14 @@ def logged(path: Path) -> Iterator[None]:
         os.dup2(file, descriptor)
     handler = logging.StreamHandler(os.fdopen(file, "w"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = logging.getLogger().level
     raising, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk must not end in a traceback
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
+        logging.getLogger().setLevel(level)  # what comes after a run has no log, only the terminal
         logging.raiseExceptions = raising
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
@@ -66,6 +69,12 @@ def logged(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # what a full disk did not take stays in the buffer
             handler.stream.close()
         os.umask(umask)
+
+
+def quiet_imports() -> None:
+    """Keeps what TensorFlow and Google's libraries print on import off the terminal, where a command has no log."""
+    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
+    warnings.simplefilter("ignore")
 
 
 class Signals:

@@ -5,14 +5,13 @@ import datetime
 import enum
 import functools
 import json
-import os
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.config import load
+from pipeline.guards import quiet_imports
 from pipeline.options import ConfigOption, JsonOption, SetOption
 
 app = typer.Typer(help="Runs and schedules on Kubeflow Pipelines.", no_args_is_help=True)
@@ -49,8 +48,7 @@ def compile_(
 ) -> None:
     """Write the graph as Kubeflow Pipelines or Vertex AI takes it; [kubeflow] and [vertex] say where everything is."""
     settings = load(config, set_)
-    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
-    warnings.simplefilter("ignore")  # Google's libraries print a page on import
+    quiet_imports()
     if target is Target.VERTEX:
         from pipeline.runners.vertex.compile import compile_config as compile_for_vertex
 

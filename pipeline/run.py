@@ -7,18 +7,20 @@ import logging
 import os
 import secrets
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 from components.common.errors import ConfigError, GateError, Interrupted, ServiceError
+from components.example_gen.arrivals import print_of, require_unchanged
 from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
-from pipeline.guards import Signals, locked, logged, unwritable
+from pipeline.guards import Signals, locked, logged, quiet_imports, unwritable
 from pipeline.places import places_of
 from pipeline.report.html import render
 from pipeline.runs import blank, filled
+
+READER = "ImportExampleGen"  # the node that reads the span's files
 
 
 class Watcher:
@@ -51,13 +53,14 @@ def execute(config: Config, root: Path, watcher: Watcher) -> dict[str, Any]:
     """
     known_labels(Path(config.data.schema), len(config.data.classes))
     span, files = find_span(config.data)
+    given = print_of(config.data, span)
     for path in (path for role in files.values() for path in role):
         check_framing(path)
     with locked(root), Signals().held() as signals:
         record = _new_record(config, root, span)
         begun = time.monotonic()
         with logged(Path(record["log"])):
-            _run(config, root, span, record, watcher, signals)
+            _run(config, root, span, given, record, watcher, signals)
             record["seconds"] = round(time.monotonic() - begun, 1)
             save(record)
     return record
@@ -69,8 +72,7 @@ def roll_back(config: Config, root: Path) -> dict[str, Any]:
     Raises:
         GateError: there is nothing to go back to; nothing changed.
     """
-    warnings.simplefilter("ignore")  # Google's libraries print a page on import
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    quiet_imports()
     from components.common.mlmd import connection, exists
     from components.gates.push.rollback import rollback
 
@@ -126,11 +128,11 @@ def write_page(file: Path, page: str) -> None:
         raise ConfigError(f"`--html` must be a file that can be written. {reason}") from None
 
 
-def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, signals: Signals) -> None:
+def _run(config: Config, root: Path, span: int, given: str, record: dict, watcher: Watcher, signals: Signals) -> None:
     """Runs the graph and fills the record; every ending becomes a state, an exit code and at most one line."""
     try:
         with signals.interrupting():
-            _run_graph(config, root, span, record, watcher, signals)
+            _run_graph(config, root, span, given, record, watcher, signals)
         record.update(state="pushed", exit_code=0, cause=None)
     except Interrupted as interrupted:
         error = f"{interrupted}: nothing half-made was left. Run again to go on with what had finished"
@@ -144,7 +146,9 @@ def _run(config: Config, root: Path, span: int, record: dict, watcher: Watcher, 
             _fail(record, error)
 
 
-def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Watcher, signals: Signals) -> None:
+def _run_graph(
+    config: Config, root: Path, span: int, given: str, record: dict, watcher: Watcher, signals: Signals
+) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     from components.common import progress
     from components.common.mlmd import connection
@@ -162,6 +166,8 @@ def _run_graph(config: Config, root: Path, span: int, record: dict, watcher: Wat
     def ended(result: local.NodeResult) -> None:
         record["nodes"].append(vars(result))
         watcher.node_ended(result.id, result.state, result.seconds)
+        if result.id == READER and result.state != "cached":
+            require_unchanged(config.data, span, given)
 
     places = places_of(root, config.name)
     with progress.watching(told):

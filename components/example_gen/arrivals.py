@@ -54,6 +54,24 @@ def arrivals(data: DataConfig, but: Collection[int] = ()) -> list[Arrival]:
     return [_arrival(data, root, patterns, span) for span in sorted(spans - set(but))]
 
 
+def print_of(data: DataConfig, span: int) -> str:
+    """The fingerprint of a span's files as they are now, see `Arrival`."""
+    root, patterns = Path(data.root), data.roles.patterns()
+    return _fingerprint(root, [path for pattern in patterns.values() for path in role_files(root, pattern, span)])
+
+
+def require_unchanged(data: DataConfig, span: int, before: str) -> None:
+    """Raises DataError if a span's files are not those that were there before: what was read of them is a part of one
+    span, or of two.
+
+    Args:
+        before: `print_of` the span then.
+    """
+    if print_of(data, span) != before:
+        named = name_of(data.roles.train, span)
+        raise DataError(f"{named} must stay as it is while it is read. Its files under {data.root} changed or went")
+
+
 def _arrival(data: DataConfig, root: Path, patterns: Mapping[str, str], span: int) -> Arrival:
     named = folder_of(data.roles.train)
     folder = root / for_span(named, span) if named else root

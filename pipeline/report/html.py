@@ -1,6 +1,8 @@
 """The report page: one self-contained HTML file, rendered from nothing but the run record."""
 
+import datetime
 import json
+import os
 from typing import Any
 
 import jinja2
@@ -39,7 +41,14 @@ def page(template: str, **shown: Any) -> str:
         loader=jinja2.PackageLoader("pipeline.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        number=number, points=points, kilobytes=kilobytes, microseconds=microseconds, percent=_percent
+        number=number,
+        points=points,
+        kilobytes=kilobytes,
+        microseconds=microseconds,
+        percent=_percent,
+        moment=moment,
+        duration=_duration,
+        relative=os.path.relpath,
     )
     return environment.get_template(template).render(**shown)
 
@@ -100,6 +109,18 @@ def _levels(made: dict[str, Any]) -> str:
 
 def _span(ordered: list[str]) -> str:
     return " to ".join(dict.fromkeys(ordered[:1] + ordered[-1:]))
+
+
+def moment(iso: str) -> str:
+    """A time as a person reads it, to the minute, in the zone that it is given in."""
+    return f"{datetime.datetime.fromisoformat(iso):%Y-%m-%d %H:%M}"
+
+
+def _duration(seconds: float) -> str:
+    """86 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _percent(fraction: float) -> str:

@@ -76,7 +76,7 @@ def status(
 
     stands = found(settings, place, _now())
     if html:
-        write_page(html, page("status.html.j2", s=stands))
+        write_page(html, page("status.html.j2", s=stands, folder=html.resolve().parent))
     if as_json:
         print(json.dumps(stands, indent=2, ensure_ascii=False))
         return

@@ -20,6 +20,12 @@ class Due:
     waiting: tuple[Arrival, ...]
     damaged: tuple[Arrival, ...]
 
+    def rows(self) -> dict[str, list[dict[str, str]]]:
+        """Those that wait and those that are damaged, for people: name, reason, and fingerprint of the files."""
+        keys = {"span": "name", "reason": "reason", "fingerprint": "fingerprint"}
+        of = {"waiting": self.waiting, "damaged": self.damaged}
+        return {kind: [{k: getattr(a, f) for k, f in keys.items()} for a in found] for kind, found in of.items()}
+
 
 def due(arrived: Iterable[Arrival], refused: Mapping[str, str], damaged: str) -> Due:
     """Sorts what has arrived.

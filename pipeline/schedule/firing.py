@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.errors import LockgateError
-from components.example_gen.arrivals import Arrival, arrivals
+from components.example_gen.arrivals import arrivals
 from pipeline.config import Config
 from pipeline.places import Places
 from pipeline.runs import records
@@ -27,8 +27,9 @@ class Firing:
     """What became of a firing.
 
     exit_code: of the last run, 0 where nothing was due. idle: why nothing was done. runs: their records, or what
-    stands for one that did not begin. waiting, damaged: spans, with the reason. problems: whom it could not be told,
-    and why nothing was cleaned up. removed_bytes: of what the retention policy let go.
+    stands for one that did not begin, with the fingerprint of the span's files. waiting, damaged: spans, with the
+    reason. problems: whom it could not be told, and why nothing was cleaned up. removed_bytes: of what the retention
+    policy let go.
     """
 
     exit_code: int = 0
@@ -46,8 +47,8 @@ class Firing:
 
     def saw(self, found: Due) -> None:
         """Names what waits and what is damaged."""
-        self.waiting = [_named(a) for a in found.waiting]
-        self.damaged = [_named(a) for a in found.damaged]
+        rows = found.rows()
+        self.waiting, self.damaged = rows["waiting"], rows["damaged"]
 
     def spans(self) -> list[str]:
         """A sentence for each span that is left out."""
@@ -91,14 +92,12 @@ def forget(config: Config, root: Path, places: Places, firing: Firing) -> None:
         firing.problems.append(str(error))
 
 
-def _named(arrival: Arrival) -> dict[str, str]:
-    return {"span": arrival.name, "reason": arrival.reason, "fingerprint": arrival.fingerprint}
-
-
 def _messages(config: Config, firing: Firing) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the configuration wants told of a firing, each with a key that is the same for the same thing."""
+    """What the configuration wants told of a firing, each with a key that is the same for the same thing. A span that a
+    run found damaged is told as such while it is there, and as a run that failed where it went or is written anew."""
+    named = {span["fingerprint"] for span in firing.damaged}
     for record in firing.runs:
-        if record["state"] in config.schedule.tell and not is_damaged(record):
+        if record["state"] in config.schedule.tell and not (is_damaged(record) and record["fingerprint"] in named):
             message = {"outcome": record["state"], "span": record["data"]["span"], **{k: record[k] for k in _KEYS}}
             yield f"{record['state']} {message['span']} {record['error'] or record['run']}", message
     if "damaged" in config.schedule.tell:

@@ -5,25 +5,26 @@ MLMD's records stay: what was removed is marked as deleted there, and neither th
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.common import remote
-from components.common.events import INPUTS, MADE, ROLLBACK, is_idle
 from components.common.mlmd import connection, exists
+from components.example_gen.arrivals import arrivals
+from components.gates.push.serving import ASIDE, manifest_of, served, superseded
 from pipeline.config import Config
-from pipeline.guards import locked, unwritable
+from pipeline.guards import locked, quiet_imports, unwritable
 from pipeline.places import Places
+from pipeline.runs import records
+from pipeline.schedule.due import decided, decides
+from pipeline.schedule.kept import Lineage, Run
 
-_LIVE, _DELETED = pb.Artifact.LIVE, pb.Artifact.DELETED
-_FINDINGS = ("DataCheck", "Drift", "PrivacyStatement")  # a few lines each, which later runs and the audit ask for
-_EARLIER = ("base", "baseline_model", "serving", "best", "earlier")  # inputs that are of runs before
-_COPIES = ("Examples", "ExampleStatistics")  # of the images: what a version was made from need not be kept to serve it
+_GOING = ".going-"  # with which the name of a journal begins that is being removed
+_ASIDE = {"journal": _GOING, "version": ASIDE}  # for what goes in one step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,8 @@ class Cleaned:
 
 
 def clean(config: Config, root: Path, places: Places, dry_run: bool = False) -> Cleaned:
-    """Removes what the configuration's retention policy lets go, of its own pipeline alone.
+    """Removes what the configuration's retention policy lets go, of its own pipeline alone, and nothing that a symbolic
+    link leads to.
 
     It is marked in MLMD before it goes from the disk, so that a kill in between leaves nothing that is taken for whole;
     the next cleaning removes the rest.
@@ -50,132 +52,77 @@ def clean(config: Config, root: Path, places: Places, dry_run: bool = False) -> 
         dry_run: removes nothing.
 
     Raises:
+        DataError: the data's folder is missing, so that nobody knows what the next runs need.
         ServiceError: a run uses the root, or a file cannot be removed.
     """
     if not exists(places.metadata):
         return Cleaned(removed=[], kept_bytes=_size(root))
+    quiet_imports()
     with locked(root):
-        store = metadata_store.MetadataStore(connection(places.metadata))
-        records = _Records(store, config.name)
-        kept = records.kept(config.retention.runs, config.retention.versions, config.data.window)
-        rows = list(_leavings(records, kept, places, root, config.retention.runs))
+        told = records(root)
+        lineage = Lineage(metadata_store.MetadataStore(connection(places.metadata)), config.name)
+        retained = lineage.retained(config.retention.runs, {r["run"] for r in told if decides(r)})
+        coming = {arrival.span for arrival in arrivals(config.data, decided(told, config.name))}
+        kept = lineage.kept(config, retained, coming, _served_hash(places.serving))
+        rows, gone = _artifacts(lineage, kept, places.artifacts)
+        rows += _leavings(lineage, retained, places, root, config.retention.versions)
         if not dry_run:
-            records.mark_deleted(kept)
+            lineage.mark_deleted(gone)
             for row in rows:
-                _remove(row["path"])
-    gone = sum(row["bytes"] for row in rows)
-    return Cleaned(removed=rows, kept_bytes=_size(root) - (gone if dry_run else 0))
+                _remove(row["what"], row["path"])
+    left = sum(row["bytes"] for row in rows if dry_run and not remote.is_remote(row["path"]))
+    return Cleaned(removed=rows, kept_bytes=_size(root) - left)
 
 
-class _Records:
-    """What MLMD knows of a pipeline."""
-
-    def __init__(self, store: metadata_store.MetadataStore, pipeline: str):
-        self._store = store
-        context = store.get_context_by_type_and_name("pipeline", pipeline)
-        self._executions = {e.id: e for e in store.get_executions_by_context(context.id)} if context else {}
-        found = store.get_artifacts_by_context(context.id) if context else []
-        self._kinds = {t.id: t.name for t in store.get_artifact_types()}
-        self.artifacts = {a.id: a for a in found}
-        self._events = store.get_events_by_execution_ids(sorted(self._executions)) if self._executions else []
-        self.runs = self._newest_first()
-
-    def kept(self, runs: int, versions: int, window: int) -> set[int]:
-        """The artifacts that stay: of the newest runs, behind the versions that may still serve, of the spans that the
-        next run is trained on, and findings that later runs ask for."""
-        findings = {id for id in self.artifacts if self._kind(id) in _FINDINGS}
-        return self._of_runs(runs) | self._behind_versions(versions) | self._of_window(window) | findings
-
-    def begun(self, runs: int) -> float:
-        """When the oldest of the newest runs began, in seconds since the epoch."""
-        ids = self._executions_of(runs)
-        return min((e.create_time_since_epoch for id, e in self._executions.items() if id in ids), default=0) / 1000
-
-    def names(self, runs: int) -> set[str]:
-        """The ids of the newest runs."""
-        return {name for name, _ in self.runs[:runs]}
-
-    def mark_deleted(self, kept: set[int]) -> None:
-        """Says in MLMD of all others that they are no more."""
-        gone = [a for a in self.artifacts.values() if a.id not in kept and a.state == _LIVE]
-        for artifact in gone:
-            artifact.state = _DELETED
-        if gone:
-            self._store.put_artifacts(gone)
-
-    def _newest_first(self) -> list[tuple[str, set[int]]]:
-        contexts = self._store.get_contexts_by_type("pipeline_run")
-        real = [c for c in contexts if not c.name.startswith(ROLLBACK) and not is_idle(c)]
-        runs = [(c.name, {e.id for e in self._store.get_executions_by_context(c.id)}) for c in real]
-        own = [(name, ids & set(self._executions)) for name, ids in runs if ids & set(self._executions)]
-        return sorted(own, key=lambda run: max(run[1]), reverse=True)
-
-    def _executions_of(self, runs: int) -> set[int]:
-        return set().union(*(ids for _, ids in self.runs[:runs]))
-
-    def _of_runs(self, runs: int) -> set[int]:
-        executions = self._executions_of(runs)
-        return {e.artifact_id for e in self._events if e.execution_id in executions}
-
-    def _behind_versions(self, versions: int) -> set[int]:
-        """What the newest models that were pushed and not withdrawn were made from, copies of images aside."""
-        pushed: dict[str, list[int]] = {}
-        for artifact in sorted(self.artifacts.values(), key=lambda a: -a.id):
-            said = artifact.custom_properties
-            if "pushed" in said and said["pushed"].int_value == 1 and not _is_set(said, "withdrawn"):
-                pushed.setdefault(said["sha256"].string_value, []).append(artifact.id)
-        newest = [id for ids in list(pushed.values())[:versions] for id in ids]
-        return {id for id in self._ancestors(newest) if self._kind(id) not in _COPIES}
-
-    def _ancestors(self, artifacts: Iterable[int]) -> set[int]:
-        """What these were made from in their own runs."""
-        seen: set[int] = set()
-        open_ = set(artifacts)
-        while open_:
-            seen |= open_
-            makers = {e.execution_id for e in self._events if e.artifact_id in open_ and e.type in MADE}
-            taken = [e for e in self._events if e.execution_id in makers and e.type in INPUTS]
-            open_ = {e.artifact_id for e in taken if e.path.steps[0].key not in _EARLIER} - seen
-        return seen
-
-    def _of_window(self, window: int) -> set[int]:
-        """The newest examples of each of the newest spans, one fewer than a run is trained on; of all where it is 0."""
-        newest: dict[int, int] = {}
-        for artifact in self.artifacts.values():
-            if self._kind(artifact.id) == "Examples" and artifact.state == _LIVE:
-                span = artifact.custom_properties["span"].int_value if "span" in artifact.custom_properties else 0
-                newest[span] = max(newest.get(span, 0), artifact.id)
-        spans = sorted(newest, reverse=True)
-        return {newest[span] for span in (spans[: window - 1] if window else spans)}
-
-    def _kind(self, artifact: int) -> str:
-        return self._kinds[self.artifacts[artifact].type_id] if artifact in self.artifacts else ""
+def _served_hash(folder: Path) -> str | None:
+    """Of the model that serves, whatever MLMD says: a rollback that was killed may not have said it yet."""
+    current = served(folder)
+    return current and manifest_of(current[1])["sha256"]
 
 
-def _is_set(properties: Any, key: str) -> bool:
-    return key in properties and properties[key].int_value == 1
+def _artifacts(lineage: Lineage, kept: Collection[int], within: str) -> tuple[list[dict[str, Any]], set[str]]:
+    """A row for every artifact that goes, and the uris at which there is none then; what lies behind a link stays, and
+    so does what MLMD says of it."""
+    staying = {artifact.uri for id, artifact in lineage.artifacts.items() if id in kept}
+    going = {artifact.uri for artifact in lineage.artifacts.values()} - staying
+    if remote.is_remote(within):
+        there = going & remote.below(within)
+        rows = [{"what": "artifact", "path": uri, "bytes": remote.size(uri)} for uri in sorted(there)]
+        return rows, {uri for uri in going if uri.startswith(f"{within}/")}
+    rows = [row for uri in sorted(going) for row in _row("artifact", Path(uri), Path(within))]
+    leaving = {row["path"] for row in rows}
+    return rows, {uri for uri in going if str(Path(uri)) in leaving or not Path(uri).exists()}
 
 
-def _leavings(records: _Records, kept: set[int], places: Places, root: Path, runs: int) -> Iterator[dict[str, Any]]:
-    """A row for everything that goes: artifacts, and of older runs the logs and what they could go on from."""
-    staying = {artifact.uri for id, artifact in records.artifacts.items() if id in kept}
-    going = {a.uri for a in records.artifacts.values()} - staying
-    if remote.is_remote(places.artifacts):
-        for uri in sorted(going & remote.below(places.artifacts)):
-            yield {"what": "artifact", "path": uri, "bytes": remote.size(uri)}
-    else:
-        for uri in sorted(going):
-            yield from _row("artifact", Path(uri), within=Path(places.artifacts))
-    known, recent = {name for name, _ in records.runs}, records.names(runs)
-    for run in sorted(known - recent):
-        yield from _row("log", root / "runs" / run / "log.txt", within=root)
-    for state in sorted(places.journals.glob("*/state.npz")) + sorted(places.journals.glob("search-*")):
-        if state.stat().st_mtime < records.begun(runs):
-            yield from _row("journal", state if state.is_dir() else state.parent, within=places.journals)
+def _leavings(
+    lineage: Lineage, retained: Collection[Run], places: Places, root: Path, versions: int
+) -> Iterator[dict[str, Any]]:
+    """A row for all else that goes: of older runs the logs and what they could go on from, and versions that served."""
+    older = [run for run in lineage.runs if run.own and run not in retained]
+    for name in sorted(run.name for run in older):
+        yield from _row("log", root / "runs" / name / "log.txt", root / "runs")
+    for path in sorted(_journals(places.journals)):
+        if path.name.startswith(_GOING) or lineage.run_at(_changed(path)) in older:
+            yield from _row("journal", path, places.journals)
+    for path in superseded(places.serving, versions):
+        yield from _row("version", path, places.serving)
+
+
+def _journals(folder: Path) -> Iterator[Path]:
+    """The folders of trainings and of searches; those of noised statistics stay: they hold what was released."""
+    for path in folder.glob("*"):
+        if path.name.startswith(("search-", _GOING)) or (path / "state.npz").exists():
+            yield path
+
+
+def _changed(journal: Path) -> float:
+    state = journal / "state.npz"
+    return (state if state.exists() else journal).stat().st_mtime
 
 
 def _row(what: str, path: Path, within: Path) -> Iterator[dict[str, Any]]:
-    if path.exists() and within in path.parents:
+    """A row for what is there and really lies within a folder, not behind a link or a way out of it."""
+    if path.exists() and within in path.parents and path.resolve() == path:
         yield {"what": what, "path": str(path), "bytes": _size(path)}
 
 
@@ -186,12 +133,16 @@ def _size(path: Path) -> int:
     return sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(path) for name in names)
 
 
-def _remove(place: str) -> None:
+def _remove(what: str, place: str) -> None:
+    """Removes a file or folder; half a journal would count fewer steps than were, so that and a version go in one
+    step."""
     if remote.is_remote(place):
         remote.remove(place)
         return
     path = Path(place)
     try:
+        if what in _ASIDE and not path.name.startswith(_ASIDE[what]):
+            path = path.rename(path.with_name(_ASIDE[what] + path.name))
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     except FileNotFoundError:
         pass

@@ -71,7 +71,7 @@ def _tried(config: Config, span: Arrival, root: Path, watcher: Watcher, pause) -
             record = _not_begun(config, span, error)
         if record["exit_code"] not in _TRY_AGAIN or record["cause"] in _IN_VAIN or is_damaged(record):
             break
-    return {**record, "tries": attempt + 1}
+    return {**record, "tries": attempt + 1, "fingerprint": span.fingerprint}
 
 
 def _not_begun(config: Config, span: Arrival, error: LockgateError) -> dict[str, Any]:

@@ -103,7 +103,9 @@ def test_cleaning_keeps_what_the_next_night_needs(place):
     least = ("clean", "--config", str(config), "--set", "retention.runs=1", "--set", "retention.versions=1", "--json")
     dry = json.loads(lockgate(*least, "--dry-run", root=root).stdout)
     assert dry["removed"] and all(Path(row["path"]).exists() for row in dry["removed"])
-    wet = json.loads(lockgate(*least, root=root).stdout)
+    done = lockgate(*least, root=root)
+    wet = json.loads(done.stdout)
+    assert done.stderr == ""
     assert wet["removed"] == dry["removed"] and not any(Path(row["path"]).exists() for row in wet["removed"])
     assert json.loads(lockgate(*least, root=root).stdout)["removed"] == []
     left = {path.name for path in root.glob("artifacts/DPTrainer/model/*")}

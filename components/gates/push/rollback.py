@@ -38,7 +38,7 @@ def rollback(folder: Path, database: metadata_store_pb2.ConnectionConfig, pipeli
         folder: the serving folder. database: MLMD. pipeline: its name there.
 
     Raises:
-        GateError: there is no earlier version, or MLMD does not know one of the two.
+        GateError: there is no earlier version, MLMD does not know one of the two, or what it was made from was removed.
     """
     with writing(folder), metadata.Metadata(database) as handle:
         pushes = _pushes(handle.store)
@@ -48,7 +48,7 @@ def rollback(folder: Path, database: metadata_store_pb2.ConnectionConfig, pipeli
         for artifact in bad:
             artifact.custom_properties["withdrawn"].int_value = 1
         handle.store.put_artifacts(bad)
-        execution = _record(handle, pipeline, bad[-1], pushes[sha256(path.read_bytes())][-1])
+        execution = _record(handle, pipeline, bad[-1], pushes.kept(path))
     return RolledBack(version=now, path=str(path), withdrawn=gone, recorded=execution)
 
 
@@ -60,14 +60,22 @@ def _unrecorded(folder: Path, pushes: "_Known") -> tuple[int, int] | None:
 
 
 def _rolled_back(folder: Path, pushes: "_Known") -> tuple[int, int]:
-    for _, model in (previous(folder), served(folder)):
-        pushes[sha256(model.read_bytes())]  # asked before anything changes
+    pushes.kept(previous(folder)[1])  # both asked before anything changes
+    pushes[sha256(served(folder)[1].read_bytes())]
     return roll_back(folder)
 
 
 class _Known(dict):
     def __missing__(self, hashed: str):
         raise GateError(f"a rollback must be of versions that MLMD knows. It has no push of sha256 {hashed}")
+
+    def kept(self, model: Path) -> metadata_store_pb2.Artifact:
+        """The newest push of a model whose artifact is still there: later runs are measured against it."""
+        there = [p for p in self[sha256(model.read_bytes())] if p.state != metadata_store_pb2.Artifact.DELETED]
+        if not there:
+            must = "be to a version that `retention.versions` keeps"
+            raise GateError(f"a rollback must {must}. The artifacts behind {model.parent} were removed")
+        return there[-1]
 
 
 def _pushes(store) -> dict[str, list[metadata_store_pb2.Artifact]]:

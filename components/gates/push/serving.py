@@ -6,12 +6,16 @@ serving/
   versions/3.withdrawn, once it was rolled back
 """
 
+import datetime
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from components.common.errors import GateError
 
+ASIDE = ".writing-"  # with which the name of a version begins that is not whole
 _VERSIONS, _CURRENT, _WITHDRAWN = "versions", "current", ".withdrawn"
 
 
@@ -31,10 +35,10 @@ def push(folder: Path, files: dict[str, bytes]) -> tuple[int, Path]:
     current = served(folder)
     if current and all(_holds(current[1].with_name(name), content) for name, content in files.items()):
         return current
-    for leftover in versions.glob(".writing-*"):
+    for leftover in versions.glob(f"{ASIDE}*"):
         shutil.rmtree(leftover)
     number = 1 + max(_numbers(folder), default=0)
-    aside = versions / f".writing-{number}"
+    aside = versions / f"{ASIDE}{number}"
     aside.mkdir()
     for name, content in files.items():
         _write_durably(aside / name, content)
@@ -83,6 +87,16 @@ def withdrawn(folder: Path) -> dict[int, bytes]:
     return {int(p.stem): model.read_bytes() for p in marks if (model := _model(folder, int(p.stem))).is_file()}
 
 
+def superseded(folder: Path, versions: int) -> list[Path]:
+    """The folders of versions before the newest so many models that serve, or did and were not rolled back; the version
+    that was rolled back is none of them, because the next push asks for it."""
+    current, bad = served(folder), withdrawn(folder)
+    earlier = sorted((n for n in _numbers(folder) if current and n <= current[0] and n not in bad), reverse=True)
+    models = {n: model.read_bytes() for n in earlier if (model := _model(folder, n)).is_file()}
+    kept = list(dict.fromkeys(m for m in models.values() if m not in bad.values()))[:versions]
+    return [folder / _VERSIONS / str(n) for n in sorted(models) if models[n] not in kept]
+
+
 def served(folder: Path) -> tuple[int, Path] | None:
     """The version that is served and the path of its `model.tflite`; None before the first push."""
     link = folder / _CURRENT
@@ -91,6 +105,16 @@ def served(folder: Path) -> tuple[int, Path] | None:
     number = int(Path(os.readlink(link)).name)
     model = _model(folder, number)
     return (number, model) if model.is_file() else None
+
+
+def manifest_of(model: Path) -> dict[str, Any]:
+    """What was pushed together with a version's `model.tflite`: recipe, sha256, accuracy, epsilon, spans and more."""
+    return json.loads(model.with_name("manifest.json").read_text())
+
+
+def since(folder: Path) -> datetime.datetime:
+    """When what is served now began to be, by a push or by a rollback."""
+    return datetime.datetime.fromtimestamp(os.lstat(folder / _CURRENT).st_mtime, datetime.timezone.utc)
 
 
 def _serve(folder: Path, number: int) -> None:

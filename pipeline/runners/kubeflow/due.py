@@ -85,7 +85,9 @@ def close(config: Config, places: Places, run: str, record: dict[str, Any] | Non
             says why.
     """
     root = Path(config.kubeflow.root)
-    memory, firing = Memory(root, config.name), Firing(idle=idle, runs=[record] if record else [])
+    memory, claim = Memory(root, config.name), claim_of(config, run)
+    runs = [{**record, "fingerprint": claim.fingerprint if claim else ""}] if record else []
+    firing = Firing(idle=idle, runs=runs)
     with memory.alone(0 if idle == AT_WORK else _PATIENCE_SECONDS) as free:
         if not free:
             firing.problems += [] if idle == AT_WORK else [AT_WORK]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from components.common.errors import DataError
 from components.example_gen import arrivals as module
-from components.example_gen.arrivals import BAD, READY, WAITING, Arrival, arrivals
+from components.example_gen.arrivals import BAD, READY, WAITING, Arrival, arrivals, print_of, require_unchanged
 from components.example_gen.config import ROLES, RolesConfig, SharesConfig
 from components.example_gen.core import find_span
 from tests.components.settings import DATA
@@ -229,3 +229,19 @@ def test_a_fingerprint_tells_another_file_size_or_time_and_nothing_else(data, ar
     file.with_name("b.tfrecord").rename(file.with_name("c.tfrecord"))
     seen.append(only(data).fingerprint)
     assert len(set(seen)) == len(seen)
+
+
+def test_a_span_that_changes_while_it_is_read_is_refused(data, arrive):
+    folder = arrive("2026-11-27")
+    (arrival,) = arrivals(data)
+    before = print_of(data, arrival.span)
+    assert before == arrival.fingerprint
+    arrive("2026-11-28")
+    (folder / "_SUCCESS").unlink()
+    require_unchanged(data, arrival.span, before)
+    shutil.copy(folder / "train" / "a.tfrecord", folder / "train" / "b.tfrecord")
+    with pytest.raises(DataError, match="^2026-11-27 must stay as it is while it is read. Its files under .*/data cha"):
+        require_unchanged(data, arrival.span, before)
+    shutil.rmtree(folder)
+    with pytest.raises(DataError):
+        require_unchanged(data, arrival.span, before)

@@ -8,6 +8,7 @@ import pytest
 from pipeline.report.html import render
 from tests.conftest import skip_without
 from tests.pipeline.report.records import RECORD
+from tests.pipeline.schedule.nights import BUDGET, Nights
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,21 @@ def browser():
     driver.quit()
 
 
-@pytest.fixture
-def page(browser, tmp_path):
-    path = tmp_path / "report.html"
-    path.write_text(render(RECORD))
+def night_after_night(folder) -> str:
+    """The status page of a root with everything that can be on it."""
+    nights = Nights(folder)
+    nights.pushes(1, [1])
+    nights.fails(2, "every record must decode. Refused: " + "train/" + "x" * 80)
+    nights.refuses(3, BUDGET, "budget")
+    nights.arrives(4, whole=False)
+    nights.arrives(5, marked=False)
+    return nights.page()
+
+
+@pytest.fixture(params=["report", "status"])
+def page(browser, tmp_path, request):
+    path = tmp_path / f"{request.param}.html"
+    path.write_text(render(RECORD) if request.param == "report" else night_after_night(tmp_path))
     browser.get_log("performance")
     browser.get(path.as_uri())
     return browser
@@ -52,6 +64,7 @@ def test_it_does_not_scroll_sideways(page, width):
     assert page.execute_script("return window.innerWidth") == width
 
 
+@pytest.mark.parametrize("page", ["report"], indirect=True)
 def test_the_picture_and_the_table_say_the_same(page):
     labels = {t.text for t in page.find_elements("css selector", "figure svg text") if t.text}
     assert {"parent", "int8"} <= labels

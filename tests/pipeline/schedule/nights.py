@@ -1,54 +1,73 @@
-"""Runs of a pipeline, as MLMD has them, without having run."""
+"""A root with nights behind it, as `status` sees it."""
 
-from dataclasses import replace
+import copy
+import dataclasses
+import datetime
+import json
 from pathlib import Path
 
-from ml_metadata import metadata_store
-from ml_metadata.proto import metadata_store_pb2 as pb
-
-from components.common import remote
-from components.common.events import CAUSE, IDLE
-from components.common.mlmd import connection
+from components.gates.push import serving
 from pipeline.places import places_of
+from pipeline.report.html import page
+from pipeline.schedule.status import status
+from tests.pipeline.report.records import RECORD, VARIANT
+from tests.pipeline.schedule.history import settings
 
-PIPELINE, SIZE = "nightly", 7
+NOW = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.timezone.utc)
+BUDGET = (
+    "span nightly/span-7 must keep ε at most 4 at δ = 1e-5. The run would take it to 4.31: "
+    "lower privacy.epsilon, or raise the budget. Nothing private was read"
+)
 
 
 class Nights:
-    """Runs of a pipeline that made one artifact each. artifacts: where they lie."""
+    """A root with nights behind it, and the folder of its data."""
 
-    def __init__(self, folder: Path, artifacts: str):
-        self.root = folder / "root"
-        self.root.mkdir()
-        self.places = replace(places_of(self.root, PIPELINE), artifacts=artifacts)
-        self.store = metadata_store.MetadataStore(connection(self.places.metadata))
-        kinds = {name: self.store.put_context_type(pb.ContextType(name=name)) for name in ("pipeline", "pipeline_run")}
-        self._run = kinds["pipeline_run"]
-        (self._pipeline,) = self.store.put_contexts([pb.Context(type_id=kinds["pipeline"], name=PIPELINE)])
-        self._node = self.store.put_execution_type(pb.ExecutionType(name="a.Trainer"))
-        self._kind = self.store.put_artifact_type(pb.ArtifactType(name="Model"))
+    def __init__(self, folder: Path):
+        self.root, self.data = folder / "root", folder / "data"
+        self.data.mkdir()
+        config = settings(self.data)
+        schedule = dataclasses.replace(config.schedule, cron="0 2 * * *", time_zone="Europe/Berlin")
+        images = dataclasses.replace(config.data, name="nightly", marker="_SUCCESS")
+        self.config = dataclasses.replace(config, data=images, schedule=schedule)
 
-    def ran(self, name: str, idle: bool = False, makes: bool = True) -> str:
-        """A run; gives the uri of what it made."""
-        run = pb.Context(type_id=self._run, name=name)
-        if idle:
-            run.custom_properties[CAUSE].string_value = IDLE
-        (context,) = self.store.put_contexts([run])
-        execution = pb.Execution(type_id=self._node, last_known_state=pb.Execution.COMPLETE)
-        (number,) = self.store.put_executions([execution])
-        both = [pb.Association(context_id=c, execution_id=number) for c in (context, self._pipeline)]
-        self.store.put_attributions_and_associations([], both)
-        return self._made(number) if makes else ""
+    def arrives(self, span: int, whole: bool = True, marked: bool = True) -> None:
+        for role in ("t", "p"):
+            folder = self.data / f"span-{span}" / role
+            folder.mkdir(parents=True)
+            (folder / "images").write_bytes(b"" if whole else b"cut off")
+        if marked:
+            (self.data / f"span-{span}" / "_SUCCESS").touch()
 
-    def _made(self, execution: int) -> str:
-        uri = f"{self.places.artifacts}/Trainer/model/{execution}"
-        made = self.root / "made" if remote.is_remote(uri) else Path(uri)
-        made.mkdir(parents=True, exist_ok=True)
-        (made / "weights").write_bytes(SIZE * b"w")
-        if remote.is_remote(uri):
-            remote.upload(made, uri)
-        (artifact,) = self.store.put_artifacts([pb.Artifact(type_id=self._kind, uri=uri, state=pb.Artifact.LIVE)])
-        self.store.put_events([pb.Event(execution_id=execution, artifact_id=artifact, type=pb.Event.OUTPUT)])
-        belongs = pb.Attribution(context_id=self._pipeline, artifact_id=artifact)
-        self.store.put_attributions_and_associations([belongs], [])
-        return uri
+    def pushes(self, span: int, spans: list[int]) -> None:
+        version = span
+        content, names = f"model {version}".encode(), [f"nightly/span-{n}" for n in spans]
+        figures = {"recipe": "int8", "accuracy": 0.8412, "epsilon": 2.5, "delta": 1e-5, "gzip_bytes": 26600}
+        told = {**figures, "sha256": f"{version:064}", "spans": names}
+        folder = places_of(self.root, self.config.name).serving
+        number, path = serving.push(folder, {"model.tflite": content, "manifest.json": json.dumps(told).encode()})
+        pushed = {"recipe": "int8", "path": str(path), "sha256": told["sha256"], "version": number}
+        self._record(span, pushed=pushed, privacy={**RECORD["privacy"], "spans": names})
+
+    def refuses(self, span: int, error: str | None, cause: str, reasons: list[str] | None = None) -> None:
+        variants = [{**VARIANT, "verdict": "fail", "reasons": reasons}] if reasons else []
+        privacy = {**RECORD["privacy"], "spans": [f"nightly/span-{span}"]} if reasons else None
+        ended = {"state": "refused", "exit_code": 3, "cause": cause, "error": error}
+        self._record(span, pushed=None, variants=variants, privacy=privacy, **ended)
+
+    def fails(self, span: int, error: str) -> None:
+        self._record(
+            span, state="failed", exit_code=2, cause="data", error=error, pushed=None, privacy=None, variants=[]
+        )
+
+    def page(self, folder: Path | None = None) -> str:
+        return page("status.html.j2", s=status(self.config, self.root, NOW), folder=folder or self.root)
+
+    def _record(self, span: int, **changes) -> None:
+        started = datetime.datetime(2026, 11, 1, 1, 0, tzinfo=datetime.timezone.utc) + datetime.timedelta(days=span)
+        run = f"{started:%Y%m%d-%H%M%S}-{span:04x}"
+        data = {**RECORD["data"], "name": "nightly", "span": span, "span_name": f"span-{span}"}
+        (self.root / "runs" / run).mkdir(parents=True)
+        told = {**copy.deepcopy(RECORD), "run": run, "config": self.config.name, "data": data, **changes}
+        told |= {"started": started.isoformat(), "report": str(self.root / "runs" / run / "report.html")}
+        (self.root / "runs" / run / "run.json").write_text(json.dumps(told))

@@ -23,6 +23,10 @@ def test_what_is_new_is_due_in_order_and_what_waits_or_is_damaged_is_named():
     arrived = [arrival(5), arrival(2), arrival(3, BAD), arrival(4, WAITING)]
     found = due(arrived, {}, "wait")
     assert (spans(found.spans), spans(found.waiting), spans(found.damaged)) == ([2, 5], [4], [3])
+    assert found.rows() == {
+        "waiting": [{"span": "span-4", "reason": "why", "fingerprint": "print 4"}],
+        "damaged": [{"span": "span-3", "reason": "why", "fingerprint": "print 3"}],
+    }
 
 
 def test_a_damaged_span_stops_those_after_it_if_the_configuration_says_so():

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from components.common.errors import GateError
-from components.gates.push.serving import push, roll_back, served, withdrawn
+from components.gates.push.serving import push, roll_back, served, superseded, withdrawn
 
 
 def files(number: int, size: int = 100) -> dict[str, bytes]:
@@ -267,3 +267,18 @@ def _read_whole(folder: Path, at_least: int) -> bool:
     assert (version / "statement.txt").read_bytes() == b"ok"
     assert int(version.name) >= at_least
     return True
+
+
+def test_superseded_are_versions_before_the_newest_models_but_none_that_was_rolled_back(tmp_path):
+    def named(versions: int) -> list[str]:
+        return [path.name for path in superseded(tmp_path, versions)]
+
+    assert named(1) == []
+    for content in (b"a", b"b", b"c", b"d", b"d"):
+        push(tmp_path, {"model.tflite": content, "statement.txt": str(content).encode()})
+    push(tmp_path, {"model.tflite": b"d", "statement.txt": b"another"})
+    assert (named(1), named(2), named(9)) == (["1", "2", "3"], ["1", "2"], [])
+    roll_back(tmp_path)
+    assert served(tmp_path)[0] == 3 and named(1) == ["1", "2"]
+    push(tmp_path, {"model.tflite": b"e"})
+    assert (named(1), named(3)) == (["1", "2", "3", "4"], ["1", "4"])  # d was rolled back as version 5

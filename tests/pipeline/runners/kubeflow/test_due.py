@@ -13,7 +13,7 @@ from pipeline.runners.kubeflow.due import claim_of, close, longest, mark_damaged
 from pipeline.runs import blank
 from pipeline.schedule.firing import AT_WORK, NOTHING_NEW
 from pipeline.schedule.state import Claim, Memory, State
-from tests.pipeline.schedule.nights import PIPELINE, Nights
+from tests.pipeline.schedule.mlmd_runs import PIPELINE, MlmdRuns
 
 NOW = datetime.datetime(2026, 11, 27, 4, tzinfo=datetime.timezone.utc)
 
@@ -21,7 +21,7 @@ NOW = datetime.datetime(2026, 11, 27, 4, tzinfo=datetime.timezone.utc)
 @pytest.fixture
 def nights(tmp_path):
     (tmp_path / "data").mkdir()
-    return Nights(tmp_path, str(tmp_path / "root" / "artifacts"))
+    return MlmdRuns(tmp_path, str(tmp_path / "root" / "artifacts"))
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def record_of(config, run: str, **changed) -> dict:
 def test_it_tells_cleans_up_and_gives_the_span_back(nights, config, memory, tmp_path):
     made = [Path(nights.ran(f"run-{n}")) for n in range(1, 4)]
     for n in (1, 2):
-        record_of(config, f"run-{n}")
+        record_of(config, f"run-{n}", exit_code=0)
     record = record_of(config, "run-3", error="the disk is full")
     firing = close(config, nights.places, "run-3", record, "")
-    assert firing.problems == [] and firing.removed_bytes == 14 and [p.exists() for p in made] == [False, False, True]
+    assert firing.problems == [] and firing.removed_bytes == 7 and [p.exists() for p in made] == [False, True, True]
     told = json.loads((tmp_path / "told").read_text())
     assert (told["outcome"], told["span"], told["error"]) == ("failed", 7, "the disk is full")
     assert memory.load().claim is None and memory.load().fired > NOW
@@ -64,10 +64,10 @@ def test_it_tells_cleans_up_and_gives_the_span_back(nights, config, memory, tmp_
 def test_it_does_not_clean_up_while_another_run_is_under_way(nights, config, memory):
     made = [Path(nights.ran(f"run-{n}")) for n in range(1, 4)]
     nights.ran("idle", idle=True, makes=False)
-    record_of(config, "run-1")
-    firing = close(config, nights.places, "run-3", record_of(config, "run-3"), "")
+    record_of(config, "run-1", exit_code=0)
+    firing = close(config, nights.places, "run-3", record_of(config, "run-3", exit_code=0), "")
     assert firing.removed_bytes == 0 and all(p.exists() for p in made) and memory.load().claim is None
-    record_of(config, "run-2")
+    record_of(config, "run-2", exit_code=0)
     close(config, nights.places, "run-3", json.loads((nights.root / "runs/run-3/run.json").read_text()), "")
     assert [p.exists() for p in made] == [False, False, True]
 
