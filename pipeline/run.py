@@ -91,7 +91,7 @@ def save(record: dict[str, Any]) -> None:
     """
     page = Path(record["report"])
     try:
-        write_whole(page.with_name("run.json"), json.dumps(record, indent=2))
+        write_whole(page.with_name("run.json"), json.dumps(record, indent=1))
         write_whole(page, render(record))
     except OSError as error:
         said = record["error"] or f"The run itself: {record['state']}"

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import re
 from typing import Any
 
 from markupsafe import Markup
@@ -153,7 +154,8 @@ def _label(axes, models: list[tuple[str, dict[str, Any]]]) -> None:
 def _svg(figure, label: str) -> Markup:
     written = io.StringIO()
     figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = written.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>| font-family: [^;\"]*;?", "", written.getvalue(), flags=re.DOTALL)
+    text = re.sub(r"(\d\.\d)\d+", r"\1", re.sub(r"\s+", " ", text))  # a tenth of a point is finer than any screen
     text = text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     for given, shown in _COLOURS.items():
         text = text.replace(given, shown)

@@ -155,10 +155,10 @@ def arrives(images: Images, data: Path, day: int) -> None:
 
 
 def cut_the_budget(folder: Path, root: Path) -> None:
-    """Somebody who may puts a budget in force that yesterday's span has used up."""
-    spent = Ledger(root / "ledger.sqlite").book().epsilon((f"nightly/span-{DRY - 1}",), 1e-5)
+    """Somebody who may puts a budget in force that is a little less than what a night costs."""
+    spent = Ledger(root / "ledger.sqlite").book().epsilon((f"nightly/span-{DRY - 1}",), 1e-5)  # that of one night
     file = folder / "policy.toml"
-    budget = f'spans = "nightly/*"\nepsilon = {spent + 0.01}\ndelta = 1e-5\n'
+    budget = f'spans = "nightly/*"\nepsilon = {spent - 0.01}\ndelta = 1e-5\n'
     file.write_text(f'owners = ["{getpass.getuser()}"]\n[[budgets]]\n{budget}')
     done = lockgate("ledger", "policy", str(file), "--reason", "a year's worth is spent", root=root)
     assert done.returncode == 0, done.stderr
