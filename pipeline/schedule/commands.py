@@ -37,7 +37,7 @@ def retrain(
 
 
 def schedule(config: ConfigOption = "default", set_: SetOption = None, root: RootOption = DEFAULT_ROOT) -> None:
-    """Retrain whenever the configuration's [schedule] says so, in the foreground, until interrupted."""
+    """Retrain whenever the configuration's table schedule says so, in the foreground, until interrupted."""
     settings, place = load(config, set_), root.expanduser().resolve()
     from pipeline.guards import Signals
     from pipeline.schedule.cron import Timetable
@@ -92,7 +92,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove what the configuration's [retention] lets go; MLMD's records stay."""
+    """Remove what the configuration's table retention lets go; MLMD's records stay."""
     settings, place = load(config, set_), root.expanduser().resolve()
     from pipeline.places import places_of
     from pipeline.schedule.retention import clean as cleaned
