@@ -46,7 +46,7 @@ def compile_(
     set_: SetOption = None,
     target: Annotated[Target, typer.Option("--target", help="Who runs it.")] = Target.KUBEFLOW,
 ) -> None:
-    """Write the graph as Kubeflow Pipelines or Vertex AI takes it; its tables kubeflow and vertex say where everything is."""
+    """Write the graph as Kubeflow Pipelines or Vertex AI takes it; tables kubeflow and vertex say where all is."""
     settings = load(config, set_)
     quiet_imports()
     if target is Target.VERTEX:
