@@ -3,6 +3,8 @@ compiled, then run as Kubeflow runs it, MLMD in a MariaDB."""
 
 import dataclasses
 import json
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from pipeline.runners.beam.flags import IN_PROCESS
 from pipeline.runners.kubeflow.compile import compile_graph
 from pipeline.runners.kubeflow.slices import packed
 from pipeline.runners.nodes import compiled
+from pipeline.schedule.state import Memory
 from pipeline.spans import DUE, NEWEST, SPAN
 from tests.e2e import kubeflow_nodes as nodes
 from tests.e2e.conftest import PROJECT
@@ -75,6 +78,11 @@ class Schedule:
         with Metadata(mlmd.connection(self.config.kubeflow.metadata)) as handle:
             found = handle.store.get_artifacts_by_type("Examples")
         return {artifact.custom_properties["span"].int_value: artifact.uri for artifact in found}
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a run has taken a span."""
+        return Memory(self.root, PIPELINE).load().claim is not None
 
     @property
     def told(self) -> list[tuple]:
@@ -167,6 +175,20 @@ def test_what_failed_is_tried_again_and_what_is_damaged_is_left_out_and_told_onc
     file.write_bytes(2 * file.read_bytes())
     assert schedule.record(schedule.fire())["data"]["span"] == 2
     assert schedule.told[3:] == []
+
+
+def test_a_span_that_goes_while_it_is_read_stops_its_run_and_no_other(schedule):
+    folder, _ = schedule.arrive(1), schedule.arrive(2)
+
+    def started(name, process):
+        while process.poll() is None and name == "ImportExampleGen" and not schedule.claimed:
+            time.sleep(0.02)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    failed = schedule.fire(started)
+    assert failed.state == FAILED and schedule.tries == []
+    assert "span-1 must stay as it is while it is read. Its files" in failed.steps["ImportExampleGen"].log
+    assert schedule.record(schedule.fire())["data"]["span"] == 2
 
 
 def test_two_firings_at_once_do_not_take_the_same_span(schedule):

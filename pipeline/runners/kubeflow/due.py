@@ -6,11 +6,14 @@ did not run) holds its span until MLMD has had no sign of it for as long as the 
 
 import datetime
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import ConfigError, DataError, LockgateError
+from components.common.errors import ConfigError, DataError, Interrupted, LockgateError
 from components.common.mlmd import connection
+from components.example_gen.arrivals import require_unchanged
 from pipeline.config import Config, from_dict
 from pipeline.places import Places
 from pipeline.runners.kubeflow.config import DEFAULT, StepConfig
@@ -52,6 +55,29 @@ def take_due(settings: str, run: str, metadata: str) -> tuple[str, str]:
     if taken.found:
         _print_spans(_seen(taken.found))
     return NEWEST if taken.span is None else str(taken.span), taken.idle
+
+
+@contextmanager
+def unchanged(settings: str, run: str) -> Iterator[None]:
+    """Holds the span that a run has taken to what it was then, while it is read; what went wrong because it changed is
+    said so.
+
+    Args:
+        settings, run: see `take_due`.
+
+    Raises:
+        DataError: its files changed, or went.
+    """
+    config = read(settings)
+    claim = claim_of(config, run)
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        require_unchanged(config.data, claim.span, claim.fingerprint)
+        raise
+    require_unchanged(config.data, claim.span, claim.fingerprint)
 
 
 def read(settings: str) -> Config:

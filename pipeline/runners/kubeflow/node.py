@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from components.common.errors import BudgetError, ConfigError, Interrupted, LockgateError, ServiceError
@@ -75,11 +76,12 @@ def _run(step: argparse.Namespace) -> str:
         from pipeline.runners.kubeflow.shared import SharedRun
         from pipeline.runners.nodes import bind
         from pipeline.spans import DUE, SPAN, as_range
-    given, idle = dict(text.split("=", 1) for text in step.parameter), ""
+    given, idle, reading = dict(text.split("=", 1) for text in step.parameter), "", nullcontext()
     if given.get(SPAN) == DUE:
-        from pipeline.runners.kubeflow.due import take_due
+        from pipeline.runners.kubeflow.due import take_due, unchanged
 
         given[SPAN], idle = take_due(step.settings, step.run, step.metadata)
+        reading = unchanged(step.settings, step.run)
     if SPAN in given:
         given[SPAN] = as_range(given[SPAN])
     bind(part, step.run, **given)
@@ -92,7 +94,7 @@ def _run(step: argparse.Namespace) -> str:
     if stopped:
         said = f"{id} is skipped, because {stopped}"
     else:
-        with progress.watching(lambda line: print(f"lockgate: {id}: {line}", flush=True)):
+        with reading, progress.watching(lambda line: print(f"lockgate: {id}: {line}", flush=True)):
             said = _launched(part, node, shared)
     if step.pushed:
         _answer(step.pushed, shared.has_pushed())
