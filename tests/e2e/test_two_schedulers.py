@@ -7,11 +7,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from components.privacy.ledger import Ledger
 from pipeline.schedule.state import Memory, State
 from tests.e2e.conftest import command, environment, lockgate
 from tests.e2e.nights import PIPELINE, Images, records, running, write_config
 
+pytestmark = pytest.mark.nights
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 
 
