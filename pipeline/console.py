@@ -14,6 +14,7 @@ from rich.text import Text
 from components.common.words import kilobytes, microseconds, number, points
 from pipeline.report.html import moment, warning
 from pipeline.run import Watcher
+from pipeline.schedule.due import damaged_in_words, waiting_in_words
 
 _VERDICTS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
@@ -164,12 +165,9 @@ def _last_runs(rows: list[dict[str, Any]]) -> Table:
 def _print_spans(out: RichConsole, damaged: list[dict[str, str]], waiting: list[dict[str, str]]) -> None:
     """Prints a line for each span that is damaged or not whole yet."""
     for span in damaged:
-        out.print(
-            f"{escape(span['span'])} is damaged and is left out until it is mended: {escape(span['reason'])}",
-            style="red",
-        )
+        out.print(escape(damaged_in_words(span)), style="red")
     for span in waiting:
-        out.print(f"{escape(span['span'])} is not whole yet: {escape(span['reason'])}", style="dim")
+        out.print(escape(waiting_in_words(span)), style="dim")
 
 
 def print_standings(found: list[Any], place: str) -> None:

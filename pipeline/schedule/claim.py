@@ -38,9 +38,9 @@ def take(config: Config, root: Path, run: str, now: datetime.datetime, under_way
         if not free:
             return Taken(span=None, idle=AT_WORK)
         state = memory.load()
+        if own := claimed_by(state, run):
+            return Taken(span=own.span, found=standing(config, root, state))
         claim = state.claim
-        if claim and claim.run == run:
-            return Taken(span=claim.span, found=standing(config, root, state))
         if claim and claim.run not in {record["run"] for record in records(root)} and under_way(claim):
             return Taken(span=None, idle=AT_WORK)
         found = standing(config, root, state)
@@ -55,7 +55,7 @@ def take(config: Config, root: Path, run: str, now: datetime.datetime, under_way
 def give_back(memory: Memory, run: str) -> None:
     """Lets other runs take spans, now that this one has its record."""
     state = memory.load()
-    if state.claim and state.claim.run == run:
+    if claimed_by(state, run):
         memory.save(dataclasses.replace(state, claim=None))
 
 

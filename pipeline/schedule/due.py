@@ -27,6 +27,16 @@ class Due:
         return {kind: [{k: getattr(a, f) for k, f in keys.items()} for a in found] for kind, found in of.items()}
 
 
+def damaged_in_words(row: Mapping[str, str]) -> str:
+    """A row of `Due.rows` as a sentence."""
+    return f"{row['span']} is damaged and is left out until it is mended: {row['reason']}"
+
+
+def waiting_in_words(row: Mapping[str, str]) -> str:
+    """A row of `Due.rows` as a sentence."""
+    return f"{row['span']} is not whole yet: {row['reason']}"
+
+
 def due(arrived: Iterable[Arrival], refused: Mapping[str, str], damaged: str) -> Due:
     """Sorts what has arrived.
 

@@ -13,7 +13,7 @@ from components.example_gen.arrivals import arrivals
 from pipeline.config import Config
 from pipeline.places import Places
 from pipeline.runs import records
-from pipeline.schedule.due import Due, decided, due, is_damaged
+from pipeline.schedule.due import Due, damaged_in_words, decided, due, is_damaged, waiting_in_words
 from pipeline.schedule.retention import clean
 from pipeline.schedule.state import Memory, State
 from pipeline.schedule.tell import tell
@@ -52,8 +52,7 @@ class Firing:
 
     def spans(self) -> list[str]:
         """A sentence for each span that is left out."""
-        damaged = [f"{a['span']} is damaged and is left out until it is mended: {a['reason']}" for a in self.damaged]
-        return damaged + [f"{a['span']} is not whole yet: {a['reason']}" for a in self.waiting]
+        return [damaged_in_words(row) for row in self.damaged] + [waiting_in_words(row) for row in self.waiting]
 
 
 def standing(config: Config, root: Path, state: State) -> Due:

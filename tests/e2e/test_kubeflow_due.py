@@ -20,7 +20,7 @@ from pipeline.config import Config, load
 from pipeline.places import places_in_cluster
 from pipeline.runners.beam.flags import IN_PROCESS
 from pipeline.runners.kubeflow.compile import compile_graph
-from pipeline.runners.kubeflow.slices import packed
+from pipeline.runners.kubeflow.settings import written
 from pipeline.runners.nodes import compiled
 from pipeline.schedule.state import Memory
 from pipeline.spans import DUE, NEWEST, SPAN
@@ -115,7 +115,7 @@ def schedule(tmp_path, server) -> Schedule:  # noqa: F811
         enable_cache=True,
         beam_pipeline_args=list(IN_PROCESS),
     )
-    settings = packed(json.dumps(config.as_dict()).encode())
+    settings = written(config)
     compile_graph(compiled(pipeline), config.kubeflow, tmp_path / "due.yaml", settings)
     return Schedule(folder=tmp_path, config=config, file=tmp_path / "due.yaml")
 

@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.cli import main
 from pipeline.config import load
-from pipeline.runners.kubeflow.slices import packed
+from pipeline.runners.kubeflow.settings import written
 from tests.pipeline.runners.kubeflow.stub import look
 
 PROJECT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_a_schedule_takes_what_is_due_with_catch_up_and_a_run_the_newest(lockgat
 def test_without_a_cron_it_is_the_configurations(lockgate, server, pipeline_file, tmp_path):
     config = load("tiny", ['schedule.cron="30 3 * * mon"', 'schedule.time_zone="Asia/Tokyo"'])
     spec, platform = yaml.safe_load_all(pipeline_file.read_text())
-    carried = packed(json.dumps(config.as_dict()).encode())
+    carried = written(config)
     spec["deploymentSpec"]["executors"]["exec-report"]["container"]["args"] = ["--settings", carried]
     carrier = tmp_path / "carrier.yaml"
     carrier.write_text(yaml.safe_dump_all([spec, platform]))

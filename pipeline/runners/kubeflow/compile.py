@@ -1,7 +1,6 @@
 """The graph as Kubeflow Pipelines' IR: one container step a node, in the order of their dependencies."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,15 +16,16 @@ from components.common.mlmd import PASSWORD as METADATA_PASSWORD
 from components.common.mlmd import USER as METADATA_USER
 from components.common.remote import is_remote
 from components.privacy.database import PASSWORD as LEDGER_PASSWORD
-from pipeline.config import PRESETS, Config, embedded, from_dict
+from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
 from pipeline.runners.kubeflow.config import KubeflowConfig, S3Config, StepConfig
-from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, packed, sliced, unpacked
+from pipeline.runners.kubeflow.package import IDLE, PUSHED
+from pipeline.runners.kubeflow.settings import read, written
+from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, sliced
 from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
 from pipeline.spans import SPAN
 
 _PUSHER, _REPORT = "Pusher", "Report"
-_PUSHED, _IDLE = "pushed", "idle"  # what a step says, and a marker repeats
 _BESIDE = "--runner=FnApiRunner"
 
 
@@ -52,7 +52,7 @@ def compile_config(config: Config, file: Path) -> Compiled:
     cluster = config.kubeflow
     _keep_beam_beside_what_is_staged(config)
     config = in_image(config)
-    settings = packed(json.dumps(config.as_dict()).encode())
+    settings = written(config)
     return compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
 
 
@@ -77,8 +77,8 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
             own, part = cluster.step(kind), sliced(ir, id)
             said = ["--slice", encode(part), *common, "--timeout", str(own.timeout_seconds)]
             asked = runtime_parameters(part)
-            answer = _PUSHED if id == _PUSHER else _IDLE if settings and SPAN in asked else ""
-            said += ["--settings", settings] if answer == _IDLE else []
+            answer = PUSHED if id == _PUSHER else IDLE if settings and SPAN in asked else ""
+            said += ["--settings", settings] if answer == IDLE else []
             task = _step(id, cluster, said, asked, answer)(**{name: given[name] for name in asked})
             _allow(task, cluster, own)
             task.set_display_name(id)
@@ -222,7 +222,7 @@ def _tell_s3(task: PipelineTask, server: S3Config) -> None:
 
 def _tell_webhook(task: PipelineTask, cluster: KubeflowConfig, settings: str) -> None:
     """Gives the step that tells what became of a firing what the webhook's address must not hold itself."""
-    names = re.findall(r"\$\{?(\w+)", from_dict(json.loads(unpacked(settings))).schedule.webhook)
+    names = re.findall(r"\$\{?(\w+)", read(settings).schedule.webhook)
     if cluster.webhook_secret and names:
         kubernetes.use_secret_as_env(task, cluster.webhook_secret, {name: name for name in names})
 

@@ -5,7 +5,6 @@ did not run) holds its span until MLMD has had no sign of it for as long as the 
 """
 
 import datetime
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 from components.common.errors import ConfigError, DataError, Interrupted, LockgateError
 from components.common.mlmd import connection
 from components.example_gen.arrivals import require_unchanged
-from pipeline.config import Config, from_dict
+from pipeline.config import Config
 from pipeline.places import Places
 from pipeline.runners.kubeflow.config import DEFAULT, StepConfig
+from pipeline.runners.kubeflow.settings import read
 from pipeline.runners.kubeflow.shared import signs_of_life
-from pipeline.runners.kubeflow.slices import unpacked
 from pipeline.runs import records
 from pipeline.schedule.claim import claimed_by, give_back, take
 from pipeline.schedule.due import is_damaged
@@ -53,7 +52,10 @@ def take_due(settings: str, run: str, metadata: str) -> tuple[str, str]:
 
     taken = take(config, Path(config.kubeflow.root), run, now, under_way)
     if taken.found:
-        _print_spans(_seen(taken.found))
+        firing = Firing()
+        firing.saw(taken.found)
+        for sentence in firing.spans():
+            print(f"lockgate: {sentence}", flush=True)
     return NEWEST if taken.span is None else str(taken.span), taken.idle
 
 
@@ -78,11 +80,6 @@ def unchanged(settings: str, run: str) -> Iterator[None]:
         require_unchanged(config.data, claim.span, claim.fingerprint)
         raise
     require_unchanged(config.data, claim.span, claim.fingerprint)
-
-
-def read(settings: str) -> Config:
-    """The configuration that travels with a step."""
-    return from_dict(json.loads(unpacked(settings)))
 
 
 def longest(config: Config) -> float:
@@ -149,14 +146,3 @@ def _forget(config: Config, places: Places, firing: Firing) -> None:
         return
     if not others:
         forget(config, root, places, firing)
-
-
-def _seen(found) -> Firing:
-    firing = Firing()
-    firing.saw(found)
-    return firing
-
-
-def _print_spans(firing: Firing) -> None:
-    for sentence in firing.spans():
-        print(f"lockgate: {sentence}", flush=True)

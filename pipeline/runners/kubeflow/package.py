@@ -9,6 +9,7 @@ import yaml
 
 from components.common.errors import ConfigError
 
+PUSHED, IDLE = "pushed", "idle"  # tasks that run only if something was pushed, or there was nothing to do
 _SETTINGS = "--settings"
 _TYPES = {
     "STRING": (str,),
@@ -42,12 +43,11 @@ class Package:
         Raises:
             ConfigError: no configuration travels with it.
         """
-        from pipeline.config import from_dict
-        from pipeline.runners.kubeflow.slices import unpacked
+        from pipeline.runners.kubeflow.settings import read as configuration
 
         if not self.settings:
             raise ConfigError(f"`--cron` must be given where a pipeline carries no [schedule]. Received: {self.path}")
-        wanted = from_dict(json.loads(unpacked(self.settings))).schedule
+        wanted = configuration(self.settings).schedule
         return wanted.cron, wanted.time_zone
 
     def arguments(self, given: list[str]) -> dict[str, Any]:

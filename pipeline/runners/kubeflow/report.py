@@ -62,9 +62,10 @@ def _closed(step: argparse.Namespace) -> str:
 
     with only_for(None):
         from pipeline.runners.kubeflow import due
+        from pipeline.runners.kubeflow.settings import read
         from pipeline.runners.kubeflow.shared import told_of
 
-    config, told = due.read(step.settings), told_of(connection(step.metadata), step.run)
+    config, told = read(step.settings), told_of(connection(step.metadata), step.run)
     if told.cause == IDLE:
         firing = _said(due.close(config, places_in_cluster(config), step.run, None, told.refused))
         lines = [f"# {config.name}: {told.refused}", "", *firing.spans()]

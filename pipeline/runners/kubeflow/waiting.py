@@ -9,9 +9,8 @@ from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
 from components.common.errors import ServiceError
 from pipeline.runners.kubeflow.client import Away, Kubeflow
-from pipeline.runners.kubeflow.package import steps
+from pipeline.runners.kubeflow.package import IDLE, PUSHED, steps
 
-PUSHED, IDLE = "pushed", "idle"  # tasks that run only if something was pushed, or there was nothing to do
 _ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _ATTEMPT = re.compile(r"\(\d+\)$")  # Argo's name of one try of a task that is retried
 

@@ -17,8 +17,9 @@ from pipeline.config import load
 from pipeline.graph import build
 from pipeline.places import places_of
 from pipeline.runners.kubeflow.node import main
+from pipeline.runners.kubeflow.settings import written
 from pipeline.runners.kubeflow.shared import told_of
-from pipeline.runners.kubeflow.slices import code_fingerprint, decode, encode, graph_fingerprint, packed, sliced
+from pipeline.runners.kubeflow.slices import code_fingerprint, decode, encode, graph_fingerprint, sliced
 from pipeline.runners.nodes import compiled
 from pipeline.schedule.claim import give_back
 from pipeline.schedule.state import Memory
@@ -159,7 +160,7 @@ def dated(tmp_path, step, ir_of):
     settings = [f"data.root={tmp_path / 'data'}", "data.marker=_SUCCESS", *patterns, *shares]
     whole = ir_of(*settings)
     config = load("tiny", [*settings, f"kubeflow.root={tmp_path / 'root'}"])
-    carried = packed(json.dumps(config.as_dict()).encode())
+    carried = written(config)
 
     def run(span: str, id: str, *more: str, node: str = "ImportExampleGen") -> int:
         own = {"slice": encode(sliced(whole, node)), "graph": graph_fingerprint(whole), "run": id}
