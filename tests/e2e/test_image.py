@@ -31,7 +31,7 @@ def replayed(folder: Path, python: str) -> dict[str, str]:
     """Runs the lines of the Dockerfile's first stage in a folder; gives what the second one sets."""
     text = (PROJECT / "kubeflow" / "Dockerfile").read_text()
     build, final = re.split(r"^FROM .*$", text, flags=re.M)[1:]
-    own = ("PYTHONPATH", "VIRTUAL_ENV")
+    own = ("PYTHONPATH", "VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT")
     environment = {key: value for key, value in os.environ.items() if key not in own}  # where uv finds packages
     environment |= {"UV_PYTHON": python, "UV_LINK_MODE": "copy"}
     for line in build.splitlines():
