@@ -139,7 +139,7 @@ def _progress(run: V2beta1Run, told: dict[str, str], say: Callable[[str], None])
         if state == "RUNNING":
             say(f"{name} started")
         elif state == "PENDING":
-            say(f"{name} has no running pod after {PACE.pending:g} s: look at its events (node, image, volume, secrets)")
+            say(f"{name} waits for its pod to run for over {PACE.pending:g} s: look at the pod's events")
         elif state in ("SUCCEEDED", "FAILED"):
             done = sum(s in ("SUCCEEDED", "FAILED") for n, s in told.items() if n != name) + 1
             say(f"{name} {'done' if state == 'SUCCEEDED' else 'failed'}{_lasted(task)}, {done} of {len(names)}")
