@@ -21,6 +21,7 @@ from pipeline.guards import unwritable
 from pipeline.runners.kubeflow.slices import ordered
 
 _LARGEST_ARGUMENT = 100_000  # of Linux's 131,072 bytes (MAX_ARG_STRLEN)
+_CARRIES = "--carries="
 _FOLDER = "graphs"
 _DAMAGED = "what the steps of a graph share must be as `lockgate kubeflow compile` wrote it"
 
@@ -67,8 +68,14 @@ def fingerprint(text: str) -> str:
 
 
 def arguments(text: str) -> list[str]:
-    """The packed text in pieces that Linux takes as arguments."""
-    return [text[i : i + _LARGEST_ARGUMENT] for i in range(0, len(text), _LARGEST_ARGUMENT)]
+    """The packed text as arguments of the first step, in pieces that Linux takes."""
+    return [f"{_CARRIES}{text[i : i + _LARGEST_ARGUMENT]}" for i in range(0, len(text), _LARGEST_ARGUMENT)]
+
+
+def among(given: list[str]) -> Carried | None:
+    """What a step's arguments bring; None if that is nothing."""
+    pieces = [argument.removeprefix(_CARRIES) for argument in given if argument.startswith(_CARRIES)]
+    return unpacked("".join(pieces)) if pieces else None
 
 
 def keep(root: Path, text: str) -> None:

@@ -136,7 +136,7 @@ class _Writer:
         is_first, own = id == self.first, self._cluster.step(kind)
         arguments_ = [*self._shared(), "--timeout", str(own.timeout_seconds)]
         if is_first:
-            arguments_ += [part for piece in arguments(self._text) for part in ("--carries", piece)]
+            arguments_ += arguments(self._text)
             arguments_ += ["--retries", str(own.retries)]
         asked = runtime_parameters(sliced(self._ir, id))
         answer = PUSHED if id == _PUSHER else _IDLE if is_first and self._settings else ""

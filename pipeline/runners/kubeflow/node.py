@@ -83,9 +83,9 @@ def _run(step: argparse.Namespace) -> str:
     with only_for(part):
         from pipeline.runners.kubeflow.shared import SharedRun
         from pipeline.runners.nodes import bind
-    bind(part, step.run)
-    node = part.nodes[0].pipeline_node
-    shared = SharedRun(connection(common.metadata), node, step.run)
+    joining = sliced(common.graph, step.node)  # whose contexts know the run before its parameters are known
+    bind(joining, step.run)
+    shared = SharedRun(connection(common.metadata), joining.nodes[0].pipeline_node, step.run)
     stopped = shared.join(step.graph)
     if step.retries is not None:
         step.last_try = shared.begin() > step.retries
@@ -96,7 +96,7 @@ def _run(step: argparse.Namespace) -> str:
     said = f"{step.node} is skipped, because {stopped}"
     if not stopped:
         with reading, progress.watching(lambda line: print(f"lockgate: {step.node}: {line}", flush=True)):
-            said = _launched(part, node, shared)
+            said = _launched(part, part.nodes[0].pipeline_node, shared)
     if step.idle:
         _close_idle(step, shared.idle)
     if step.pushed:

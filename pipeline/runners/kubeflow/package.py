@@ -1,7 +1,6 @@
 """What is read of a compiled pipeline before it is sent, and while its run is watched."""
 
 import dataclasses
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import yaml
 from components.common.errors import ConfigError
 
 PUSHED = "pushed"  # a task that runs only if something was pushed
-_CARRIES = "--carries"
 _TYPES = {
     "STRING": (str,),
     "NUMBER_INTEGER": (int,),
@@ -101,14 +99,11 @@ def read(path: Path) -> Package:
 
 def _settings(spec: dict[str, Any]) -> str:
     """The configuration among what the first step brings for all."""
-    from pipeline.runners.kubeflow.carried import unpacked
+    from pipeline.runners.kubeflow.carried import among
 
-    for executor in spec.get("deploymentSpec", {}).get("executors", {}).values():
-        given = executor.get("container", {}).get("args", [])
-        pieces = [value for flag, value in itertools.pairwise(given) if flag == _CARRIES]
-        if pieces:
-            return unpacked("".join(pieces)).settings
-    return ""
+    executors = spec.get("deploymentSpec", {}).get("executors", {}).values()
+    carried = (among(executor.get("container", {}).get("args", [])) for executor in executors)
+    return next((each.settings for each in carried if each), "")
 
 
 def steps(spec: dict[str, Any] | None) -> list[str]:
