@@ -20,12 +20,13 @@ from components.common.errors import ConfigError
 from components.common.remote import is_remote
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
-from pipeline.runners.kubeflow import finish
+from pipeline.runners.kubeflow import finish, size
 from pipeline.runners.kubeflow.carried import Carried, arguments, fingerprint, packed
 from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
 from pipeline.runners.kubeflow.package import PUSHED
 from pipeline.runners.kubeflow.resources import allow, connect, give_webhook
 from pipeline.runners.kubeflow.settings import written
+from pipeline.runners.kubeflow.size import TooLarge
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
 from pipeline.runners.nodes import KINDS, TYPES, compiled, is_resolver, runtime_parameters, says
 from pipeline.spans import SPAN
@@ -37,10 +38,12 @@ _BESIDE = "--runner=FnApiRunner"
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What was written: the number of steps, and the fingerprint of what they share."""
+    """What was written: the number of steps, the fingerprint of what they share, and how large a run of it becomes, as
+    a share of what a cluster takes."""
 
     steps: int
     graph: str
+    fullness: float
 
 
 def compile_config(config: Config, file: Path) -> Compiled:
@@ -52,16 +55,36 @@ def compile_config(config: Config, file: Path) -> Compiled:
 
     Raises:
         ConfigError: it cannot be written, or sends Beam to workers that would not see what a step has staged, or has a
-            table of a kind of node that there is not.
+            table of a kind of node that there is not, or more recipes than a cluster can keep a run of.
     """
+    config.kubeflow.check_kinds({*KINDS, _REPORT, _MARKER})
+    _keep_beam_beside_what_is_staged(config)
+    try:
+        return _compile(in_image(config), file)
+    except TooLarge as error:
+        fit = _that_fit(in_image(config), error.fullness, file)
+        raise ConfigError(f"{error}. Of {len(config.recipes)} recipes the first {fit} fit") from None
+
+
+def _compile(config: Config, file: Path) -> Compiled:
     from pipeline.graph import build
 
-    cluster = config.kubeflow
-    cluster.check_kinds({*KINDS, _REPORT, _MARKER})
-    _keep_beam_beside_what_is_staged(config)
-    config = in_image(config)
     ir = compiled(build(config, places_in_cluster(config), span=None))
-    return compile_graph(ir, cluster, file, written(config))
+    return compile_graph(ir, config.kubeflow, file, written(config))
+
+
+def _that_fit(config: Config, fullness: float, file: Path) -> int:
+    """How many of a configuration's recipes, from the first on, a cluster can keep a run of."""
+    count, aside = len(config.recipes), file.with_name(f".{file.name}.fewer.yaml")
+    while count > 1:
+        count = max(1, min(count - 1, int(count / fullness)))
+        try:
+            _compile(replace(config, recipes=config.recipes[:count]), aside)
+            aside.unlink()
+            return count
+        except TooLarge as error:
+            fullness = error.fullness
+    return 0
 
 
 def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path, settings: str = "") -> Compiled:
@@ -71,6 +94,9 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
         ir: the pipeline. cluster: where to. file: to write, `.yaml`.
         settings: for the report, which closes the run, and for the node that may be asked for the span that is due;
             without them there is neither.
+
+    Raises:
+        ConfigError: it cannot be written. TooLarge: a cluster could not keep a run of it; nothing was written.
     """
     text = packed(Carried(graph=ir, settings=settings, code=code_fingerprint(), metadata=cluster.metadata))
     writer = _Writer(ir, cluster, settings, text)
@@ -86,7 +112,8 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
     aside = file.with_name(f".{file.name}.writing.yaml")
     try:
         compiler.Compiler().compile(pipeline, str(aside))
-        finish.written(aside, writer.allowed, cluster.run_seconds, (writer.first, _IDLE) if settings else None)
+        idle = (writer.first, _IDLE) if settings else None
+        fullness = size.checked(*finish.written(aside, writer.allowed, cluster.run_seconds, idle))
         aside.replace(file)
     except OSError as error:
         raise ConfigError(
@@ -94,7 +121,7 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
         ) from None
     finally:
         aside.unlink(missing_ok=True)
-    return Compiled(steps=len(ir.nodes), graph=fingerprint(text))
+    return Compiled(steps=len(ir.nodes), graph=fingerprint(text), fullness=fullness)
 
 
 class _Writer:
@@ -123,9 +150,12 @@ class _Writer:
     def _rest(
         self, nodes: dict[str, pipeline_pb2.PipelineNode], tasks: dict[str, PipelineTask], given: dict[str, Any]
     ) -> None:
+        before: dict[str, set[str]] = {self.first: set()}
         for id, node in nodes.items():
-            behind = [u for u in node.upstream_nodes if u in tasks] or [self.first]
-            tasks[id] = self._task(node, given).after(*(tasks[u] for u in behind))
+            behind = {u for u in node.upstream_nodes if u in tasks} or {self.first}
+            before[id] = behind.union(*(before[u] for u in behind))
+            nearest = behind - set().union(*(before[u] for u in behind))  # the others are before these
+            tasks[id] = self._task(node, given).after(*(tasks[u] for u in sorted(nearest)))
         if _PUSHER in tasks:
             with dsl.If(tasks[_PUSHER].outputs[PUSHED] == "true", name=f"if-{PUSHED}"):
                 self._allow(_marker(self._cluster)(), PUSHED, _MARKER)

@@ -20,13 +20,18 @@ from pipeline.runners.kubeflow.resources import longest
 _EXIT_HANDLER = "comp-exit-handler-1"
 
 
-def written(file: Path, allowed: dict[str, StepConfig], run_seconds: int, idle: tuple[str, str] | None) -> None:
+def written(
+    file: Path, allowed: dict[str, StepConfig], run_seconds: int, idle: tuple[str, str] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Completes a compiled pipeline, in place.
 
     Args:
         file: of two documents, the pipeline and what Kubernetes is told. allowed: by display name what a step may use.
         run_seconds: after which a run is ended; 0: never. idle: display name and output of the step that says whether
             nothing is due; None where none does.
+
+    Returns:
+        The two documents.
     """
     text = file.read_text()
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
@@ -41,6 +46,7 @@ def written(file: Path, allowed: dict[str, StepConfig], run_seconds: int, idle: 
     if run_seconds:
         platform["platforms"]["kubernetes"]["pipelineConfig"] = {"activeDeadlineSeconds": run_seconds}
     file.write_text(head + yaml.safe_dump_all([spec, platform], width=2**20, allow_unicode=True))
+    return spec, platform
 
 
 def _dags(spec: dict[str, Any]) -> list[dict[str, dict[str, Any]]]:

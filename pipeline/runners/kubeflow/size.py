@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from components.common.errors import ConfigError
+
 WORKFLOW_LIMIT, KEPT_LIMIT, ARGUMENT_LIMIT = 1_572_864, 1_048_576, 131_071
 _AROUND = 3_000
 _FIXED, _PLAIN, _RETRIED = (
@@ -47,6 +49,38 @@ class Sizes:
     def kept(self) -> int:
         """The least that Argo must keep in the end: workflow and compressed status. Above KEPT_LIMIT the run fails."""
         return self.workflow + self.compressed
+
+
+class TooLarge(ConfigError):
+    """A run of a pipeline would be more than a cluster can keep. fullness: how many times too large."""
+
+    def __init__(self, message: str, fullness: float):
+        super().__init__(message)
+        self.fullness = fullness
+
+
+def checked(spec: dict, platform: dict) -> float:
+    """How large a run of a compiled pipeline becomes, as a share of what a cluster takes, whatever its release.
+
+    Raises:
+        TooLarge: it is above 1.
+    """
+    told = sizes(spec, platform, retried=True)
+    shares = {
+        f"{WORKFLOW_LIMIT} bytes of a Workflow, which is all that etcd takes. Received: {told.workflow}": (
+            told.workflow / WORKFLOW_LIMIT
+        ),
+        f"{KEPT_LIMIT} bytes of a Workflow with its status, which is all that Argo keeps. Received: {told.kept}": (
+            told.kept / KEPT_LIMIT
+        ),
+        f"{ARGUMENT_LIMIT} bytes of an argument, which is all that Linux takes. Received: {told.argument}": (
+            told.argument / ARGUMENT_LIMIT
+        ),
+    }
+    worst = max(shares, key=shares.get)
+    if shares[worst] > 1:
+        raise TooLarge(f"a run on Kubeflow must come to at most {worst}", shares[worst])
+    return shares[worst]
 
 
 def sizes(spec: dict, platform: dict, *, retried: bool = False) -> Sizes:

@@ -10,6 +10,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.common.errors import ConfigError
 from pipeline.config import Config, from_dict, load
+from pipeline.runners.kubeflow import size
 from pipeline.runners.kubeflow.carried import Carried, among, fingerprint, packed
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
@@ -87,9 +88,12 @@ def test_every_node_is_a_step_after_those_it_depends_on(compiled, dags, tasks):
     graph = carried(*compiled[1:]).graph
     behind = {n.pipeline_node.node_info.id: set(n.pipeline_node.upstream_nodes) for n in graph.nodes}
     named = {key: other["taskInfo"]["name"] for dag in dags for key, other in dag["tasks"].items()}
-    for name, upstream in behind.items():
+    before: dict[str, set[str]] = {FIRST: set()}  # which is before the group that holds all others
+    for name in [n.pipeline_node.node_info.id for n in graph.nodes][1:]:
         depends = {named[key] for key in tasks[name].get("dependentTasks", [])}
-        assert depends == upstream - {FIRST}, name  # which is before the group that holds all others
+        before[name] = depends.union({FIRST}, *(before[d] for d in depends))
+        assert behind[name] <= before[name] and depends <= behind[name], name
+        assert not any(depends & before[d] for d in depends), f"{name} says more than it must"
     assert set(tasks) == {*behind, MARKER, "report"} and len(tasks) == 29
     assert [named[key] for key in compiled[1]["root"]["dag"]["tasks"]["exit-handler-1"]["dependentTasks"]] == [FIRST]
 
@@ -230,6 +234,25 @@ def test_a_step_gets_what_an_engineer_of_the_platform_sets(tmp_path):
 def test_a_table_of_a_kind_of_node_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="`kubeflow.steps` must name kinds of node .* Received: DpTrainer"):
         written(tmp_path, 'kubeflow.steps.DpTrainer={cpu_request = "2"}')
+
+
+def test_a_graph_that_a_cluster_could_not_keep_is_refused_and_how_many_recipes_fit_is_said(tmp_path, monkeypatch):
+    config = load("tiny")
+    whole = compile_config(config, tmp_path / "whole.yaml").fullness
+    three = dataclasses.replace(config, recipes=config.recipes[:3])
+    fewer = compile_config(three, tmp_path / "three.yaml").fullness
+    assert fewer < whole < 0.3
+    monkeypatch.setattr(size, "KEPT_LIMIT", int(size.KEPT_LIMIT * (whole + fewer) / 2))
+    with pytest.raises(ConfigError, match="all that Argo keeps. Received: .* Of 4 recipes the first 3 fit"):
+        compile_config(config, tmp_path / "large.yaml")
+    assert {path.name for path in tmp_path.iterdir()} == {"whole.yaml", "three.yaml"}
+
+
+def test_the_default_preset_takes_half_of_what_it_once_did(tmp_path):
+    """Of the file, and of what Argo keeps of a run: 88,514 and 322,557 bytes at commit 108d9a3."""
+    compile_config(load("default"), tmp_path / "default.yaml")
+    text = (tmp_path / "default.yaml").read_text()
+    assert len(text) <= 88_514 / 2 and size.sizes(*yaml.safe_load_all(text)).kept <= 322_557 / 2
 
 
 def test_what_kubernetes_is_told_is_what_kubeflow_knows(compiled):
