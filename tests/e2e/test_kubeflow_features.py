@@ -287,10 +287,9 @@ def test_a_secret_that_is_missing_is_said_before_the_step_and_by_it(bench):
     assert run.steps["maker"].log == "CreateContainerConfigError: no key password in secret mysql-secret"
 
     (executor,) = next(yaml.safe_load_all(file.read_text()))["deploymentSpec"]["executors"].values()
-    (_, script), arguments = executor["container"]["command"], executor["container"]["args"]
-    filled = [
-        a.replace("{{$.pipeline_job_uuid}}", "r").replace("{{$.inputs.parameters['value']}}", "1") for a in arguments
-    ]
+    (_, script), filled = executor["container"]["command"], executor["container"]["args"]
+    for name, value in {"run": "r", "node": "maker", "value": "1"}.items():
+        filled = [a.replace("{{$.inputs.parameters['" + name + "']}}", value) for a in filled]
     done = subprocess.run([sys.executable, script, *filled], env={}, cwd=bench.folder, capture_output=True, text=True)
     assert done.returncode == 2 and f"must be in the environment's {mlmd.USER}" in only_line(done.stdout + done.stderr)
 

@@ -131,6 +131,18 @@ def test_a_schedule_takes_what_is_due_with_catch_up_and_a_run_the_newest(lockgat
     assert run["runtime_config"]["parameters"] == {"root": "/"}
 
 
+def test_a_span_that_is_none_does_not_reach_the_server(lockgate, server, pipeline_file, tmp_path):
+    spec, platform = yaml.safe_load_all(pipeline_file.read_text())
+    spec["root"]["inputDefinitions"]["parameters"]["span"] = {"parameterType": "STRING", "defaultValue": "newest"}
+    spanned = tmp_path / "spanned.yaml"
+    spanned.write_text(yaml.safe_dump_all([spec, platform]))
+    for span in ("abc", "-1"):
+        code, out, err = lockgate("run", str(spanned), "--param", "root=/", "--param", f"span={span}")
+        assert (code, out, server.requests) == (2, "", []) and f"Received: span='{span}'" in err
+    for span in ("due", "newest", "3", "2026-11-27"):
+        assert lockgate("run", str(spanned), "--param", "root=/", "--param", f"span={span}")[0] == 0
+
+
 def test_without_a_cron_it_is_the_configurations(lockgate, server, pipeline_file, tmp_path):
     config = load("tiny", ['schedule.cron="30 3 * * mon"', 'schedule.time_zone="Asia/Tokyo"'])
     spec, platform = yaml.safe_load_all(pipeline_file.read_text())

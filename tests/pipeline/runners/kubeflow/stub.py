@@ -5,6 +5,7 @@ import datetime
 import http.server
 import json
 import re
+import ssl
 import threading
 import urllib.parse
 import uuid
@@ -48,7 +49,7 @@ class Stub:
     """
 
     def __init__(self, token: str | None = None, namespace: str | None = None):
-        self.token, self.namespace, self.port = token, namespace, 0
+        self.token, self.namespace, self.port, self.scheme = token, namespace, 0, "http"
         self.complaints: list[str] = []
         self.requests: list[tuple[str, str]] = []
         self.experiments: dict[str, dict] = {}
@@ -60,7 +61,7 @@ class Stub:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def start(self) -> "Stub":
         handler = type("Handler", (_Handler,), {"stub": self})
@@ -68,6 +69,11 @@ class Stub:
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speaks TLS from now on."""
+        self.scheme = "https"
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def stop(self) -> None:
         self._server.shutdown()
