@@ -20,11 +20,12 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from pipeline.runners.kubeflow.size import KEPT_LIMIT, WORKFLOW_LIMIT, sizes
 from tests.pipeline.runners.kubeflow.dag import Running
 from tests.pipeline.runners.kubeflow.driver import About
 from tests.pipeline.runners.kubeflow.launcher import Step, World, delete_pod, kill
 from tests.pipeline.runners.kubeflow.pods import check_shape
-from tests.pipeline.runners.kubeflow.releases import RELEASES, Release
+from tests.pipeline.runners.kubeflow.releases import ON_ERROR, RELEASES, Release
 from tests.pipeline.runners.kubeflow.retries import ERROR, FAILED, OMITTED, SKIPPED, SUCCEEDED
 from tests.pipeline.runners.kubeflow.values import is_of
 
@@ -102,6 +103,7 @@ class Cluster:
         spec, platform = documents(file)
         for label, configured in platform.items():
             check_shape(label, configured, release)
+        check_size(spec, platform, release)
         inputs = _run_inputs(spec, parameters)
         run = Run(id=str(uuid.uuid4()))
         name = f"{spec['pipelineInfo']['name']}-{run.id[:5]}"
@@ -126,6 +128,17 @@ def documents(file: Path) -> tuple[dict, dict[str, dict]]:
         assert "container" in executor, f"{name}: importers and resolvers are not known here"
     _check_shared_containers(spec)
     return spec, executors
+
+
+def check_size(spec: dict, platform: dict[str, dict], release: Release) -> None:
+    """Refuses what etcd would not take, and what Argo would end with an error before the last step
+    (workflow/packer/packer.go: compressWorkflow). How many bytes that is, is an estimate."""
+    document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
+    measured = sizes(spec, document, retried=release.retry_policy == ON_ERROR)
+    if measured.workflow > WORKFLOW_LIMIT:
+        raise Refused(f"etcdserver: request is too large: {measured.workflow} bytes")
+    if measured.kept > KEPT_LIMIT:
+        raise Refused(f"workflow is longer than maximum allowed size: {measured.kept} > {KEPT_LIMIT}")
 
 
 def _check_shared_containers(spec: dict) -> None:

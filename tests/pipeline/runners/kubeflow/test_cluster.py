@@ -1,6 +1,7 @@
 """The stand-in for Kubeflow Pipelines: what it fills in, runs, skips and refuses."""
 
 import json
+import random
 
 import pytest
 
@@ -228,6 +229,15 @@ def test_an_argument_that_linux_does_not_take_fails_where_it_is_too_long(run):
     many = {f"step-{i}": step("true", inputs={"text": ("STRING", fits)}) for i in range(2)}
     ended = run({"run": group(many)})  # of the group's driver, whose argument all of its tasks are
     assert "argument list too long: --component" in ended.drivers["run"]
+
+
+def test_a_pipeline_that_is_too_large_is_refused(run):
+    many = {f"step-{i:03d}": step("true", random.Random(i).randbytes(8_000).hex()) for i in range(120)}
+    with pytest.raises(Refused, match="etcdserver: request is too large"):
+        run(many)
+    half = dict(list(many.items())[:40])
+    with pytest.raises(Refused, match="workflow is longer than maximum allowed size"):
+        run(half)
 
 
 def test_what_this_stand_in_does_not_know_is_refused(run):
