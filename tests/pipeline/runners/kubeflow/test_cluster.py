@@ -5,6 +5,8 @@ import random
 
 import pytest
 
+from pipeline.runners.kubeflow.node import _parser
+from tests.e2e.conftest import PROJECT
 from tests.pipeline.runners.kubeflow.cluster import FAILED, OMITTED, SKIPPED, SUCCEEDED, Cluster, Refused, Run
 from tests.pipeline.runners.kubeflow.placeholders import ARGUMENT, CONSTANT, PART, POD, TABLE
 from tests.pipeline.runners.kubeflow.releases import OLDEST, RELEASES
@@ -31,13 +33,17 @@ def said(run: Run, name: str = "say") -> list[str]:
     return [line[1:-1] for line in run.steps[name].log.splitlines()]
 
 
-def test_a_pipeline_whose_steps_have_the_runs_id_in_their_arguments_fails_as_on_a_cluster(run):
-    refusing = 'case "$2" in *{{*) echo "must be filled in. Received: $2" >&2; exit 2;; esac'
-    old = run(
-        {"node": step(refusing, "--run", UUID), "report": step(refusing, "--run", UUID, after=["node"], exit=True)}
-    )
-    assert old.state == FAILED and old.states == {"node": FAILED, "report": FAILED}
-    assert old.steps["node"].tries == [2] and f"Received: {UUID}" in old.steps["node"].log
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_pipeline_whose_steps_have_the_runs_id_in_their_arguments_fails_as_on_a_cluster(run, release):
+    """So were files compiled before the run's id was an input."""
+    script, needed = PROJECT / "kubeflow" / "run_node.py", {}
+    for action in _parser()._actions:
+        needed |= {action.option_strings[-1]: "x"} if action.required else {}
+    arguments = [word for pair in (needed | {"--run": UUID}).items() for word in pair]
+    old = run({"node": {**step("", *arguments), "command": ["python", str(script)]}}, release=release)
+    assert (old.state, old.steps["node"].tries) == (FAILED, [2])
+    (line,) = old.steps["node"].log.splitlines()
+    assert line.startswith("lockgate: Kubeflow Pipelines must fill in the run's id") and line.endswith(UUID)
 
 
 @pytest.mark.parametrize("release", KNOWN)
