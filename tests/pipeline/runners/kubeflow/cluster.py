@@ -100,7 +100,7 @@ class Cluster:
             Refused: as the API server would.
         """
         release = self._release()
-        spec, platform = documents(file)
+        spec, platform = documents(file, release)
         for label, configured in platform.items():
             check_shape(label, configured, release)
         check_size(spec, platform, release)
@@ -119,11 +119,21 @@ class Cluster:
         return replace(release, retry_policy=self.retry_policy) if self.retry_policy else release
 
 
-def documents(file: Path) -> tuple[dict, dict[str, dict]]:
-    """A compiled pipeline, checked against Kubeflow's own schema, and its executors' Kubernetes configuration."""
+def documents(file: Path, release: Release) -> tuple[dict, dict[str, dict]]:
+    """A compiled pipeline, and its executors' Kubernetes configuration. Both documents are read strictly, as the API
+    server does (template/v2_template.go: NewV2SpecTemplate); only inside an executor's configuration may be anything.
+
+    Raises:
+        Refused: of a setting of the whole pipeline that the release does not know.
+    """
     spec, *platforms = yaml.safe_load_all(file.read_text())
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
-    executors = platforms[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if platforms else {}
+    platform = platforms[0]["platforms"]["kubernetes"] if platforms else {"deploymentSpec": {"executors": {}}}
+    unknown = sorted(set(platform) - {"deploymentSpec", *(["pipelineConfig"] if release.since("2.17.0") else [])})
+    if unknown:
+        raise Refused(f"unknown field {', '.join(unknown)}")
+    assert "pipelineConfig" not in platform, "a deadline of the whole run is not known here"
+    executors = platform["deploymentSpec"]["executors"]
     for name, executor in spec["deploymentSpec"]["executors"].items():
         assert "container" in executor, f"{name}: importers and resolvers are not known here"
     _check_shared_containers(spec)

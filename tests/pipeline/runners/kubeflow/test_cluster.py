@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+import yaml
 
 from pipeline.runners.kubeflow.node import _parser
 from tests.e2e.conftest import PROJECT
@@ -244,6 +245,17 @@ def test_a_pipeline_that_is_too_large_is_refused(run):
     half = dict(list(many.items())[:40])
     with pytest.raises(Refused, match="workflow is longer than maximum allowed size"):
         run(half)
+
+
+def test_a_setting_of_the_whole_pipeline_that_a_release_does_not_know_is_refused(tmp_path):
+    file = pipeline(tmp_path / "small.yaml", {"say": step("true", kubernetes={"imagePullPolicy": "Always"})})
+    spec, platform = yaml.safe_load_all(file.read_text())
+    platform["platforms"]["kubernetes"]["pipelineConfig"] = {"activeDeadlineSeconds": 60}
+    file.write_text(yaml.safe_dump_all([spec, platform]))
+    with pytest.raises(Refused, match="unknown field pipelineConfig"):
+        Cluster(folder=tmp_path, release="2.16.1").run(file)
+    with pytest.raises(AssertionError, match="is not known here"):
+        Cluster(folder=tmp_path, release="2.17.0").run(file)
 
 
 def test_what_this_stand_in_does_not_know_is_refused(run):
