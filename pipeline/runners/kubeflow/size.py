@@ -162,10 +162,21 @@ class _Measured:
         """What a driver patches its task's pod with (driver.go: initPodSpecPatch, k8s.go: extendPodSpecPatch)."""
         label = component["executorLabel"]
         container, configured = json.loads(given["container"]), self._executors.get(label, {})
-        told = go_json({"inputs": {"parameterValues": _values(task)}, "outputs": _outputs(self._name, component)})
-        self.longest = max(self.longest, len(told.encode()), *(len(a.encode()) for a in container.get("args", [""])))
+        executor_input = go_json(
+            {"inputs": {"parameterValues": _values(task)}, "outputs": _outputs(self._name, component)}
+        )
+        self.longest = max(
+            self.longest, len(executor_input.encode()), *(len(a.encode()) for a in container.get("args", [""]))
+        )
         command = [_LAUNCHER, "--pipeline_name", self._spec["pipelineInfo"]["name"], "--run_id", 36 * "0"]
-        command += ["--execution_id", "12345", "--executor_input", told, "--component_spec", given["component"]]
+        command += [
+            "--execution_id",
+            "12345",
+            "--executor_input",
+            executor_input,
+            "--component_spec",
+            given["component"],
+        ]
         command += ["--pod_name", "$(KFP_POD_NAME)", "--pod_uid", "$(KFP_POD_UID)", "--mlmd_server_address"]
         command += ["metadata-grpc-service.kubeflow.svc.cluster.local", "--mlmd_server_port", "8080", "--publish_logs"]
         command += ["true", "--ml_pipeline_server_address", "ml-pipeline.kubeflow.svc.cluster.local", "--"]
@@ -181,16 +192,16 @@ class _Measured:
 
     def _driver(self, at: str, name: str, given: dict[str, str], template: str, patch: str = "") -> dict:
         """Adds a driver's node, with all that it was given and all that it gave."""
-        made = {"execution-id": "12345", "iteration-count": "0", "condition": "true"}
+        outputs = {"execution-id": "12345", "iteration-count": "0", "condition": "true"}
         if patch:
-            made = {"pod-spec-patch": patch, "cached-decision": "false", "condition": "nil"}
+            outputs = {"pod-spec-patch": patch, "cached-decision": "false", "condition": "nil"}
         inputs = {**given, "parent-dag-id": "12345", "iteration-index": "-1"}
-        self._node(name, "Pod", template, at, inputs, made)
-        return {"outputs": made}
+        self._node(name, "Pod", template, at, inputs, outputs)
+        return {"outputs": outputs}
 
-    def _executor(self, at: str, key: str, task: dict, made: dict[str, str]) -> None:
+    def _executor(self, at: str, key: str, task: dict, outputs: dict[str, str]) -> None:
         """Adds a step's nodes: a DAG of one task, and its try, below a node for all tries where there may be more."""
-        passed = {"pod-spec-patch": made["pod-spec-patch"], **_retries(task)}
+        passed = {"pod-spec-patch": outputs["pod-spec-patch"], **_retries(task)}
         inner = self._node(key, "DAG", _executor(task), at, passed | {"cached-decision": "false"})
         if "retryPolicy" in task and not self._retried:
             self._node("executor", "Retry", _executor(task), inner, passed)
@@ -228,8 +239,10 @@ class _Measured:
             log = f"private-artifacts/kubeflow/{self._name}/2026/11/27/{self._name}-{template}-1234567890/main.log"
             node["outputs"] = {"artifacts": [{"name": "main-logs", "s3": {"key": log}}], "exitCode": "0"}
         if outputs:
-            told = [{"name": n, "value": v, "valueFrom": {"path": f"/tmp/outputs/{n}"}} for n, v in outputs.items()]
-            node["outputs"]["parameters"] = told
+            parameters = [
+                {"name": n, "value": v, "valueFrom": {"path": f"/tmp/outputs/{n}"}} for n, v in outputs.items()
+            ]
+            node["outputs"]["parameters"] = parameters
         self.nodes.append(node)
         return full
 

@@ -82,8 +82,8 @@ class Running:
                 return self._state(shown, Ended(phase=SKIPPED))
             if label:
                 assert not task.get("cachingOptions", {}).get("enableCache"), f"{name} must leave the cache to TFX"
-                told = driver.executor_input(inputs, component, "minio://mlpipeline/v2", "/tmp/kfp/outputs")
-                driver.check_launcher_arguments(told, component)
+                executor_input = driver.executor_input(inputs, component, "minio://mlpipeline/v2", "/tmp/kfp/outputs")
+                driver.check_launcher_arguments(executor_input, component)
         except DriverError as error:
             self._run.drivers[shown] = str(error)
             self._run.states[f"{shown}-driver"] = FAILED
