@@ -2,7 +2,6 @@
 variants and the figures. It runs however the run ended."""
 
 import argparse
-import datetime
 import json
 import logging
 import os
@@ -89,24 +88,12 @@ def _recorded(config: Any, run: str, told: Any, claim: Any) -> dict[str, Any]:
     """The run's record, written on the volume."""
     from pipeline.places import places_in_cluster
     from pipeline.run import save
+    from pipeline.runners.kubeflow.closing import begun_record
     from pipeline.runners.kubeflow.due import mark_damaged
-    from pipeline.runs import blank, filled
+    from pipeline.runs import filled
 
-    root, span = Path(config.kubeflow.root), told.span
-    if span is None and claim:
-        span = claim.span
-    began = datetime.datetime.fromtimestamp(told.began, datetime.timezone.utc)
-    record = blank(config, root, run, span, began)
-    record["seconds"], record["nodes"] = round(told.ended - told.began, 1), told.nodes
-    if told.refused:
-        record.update(state="refused", exit_code=3, error=told.refused, cause=told.cause)
-    elif told.finished:
-        record.update(state="pushed", exit_code=0, cause=None)
-    elif told.error:
-        record.update(error=told.error, cause=told.error_cause, exit_code=2)
-    else:
-        record.update(error=f"every step must end well. {told.failed or 'One'} did not; its log says why")
-    Path(record["report"]).parent.mkdir(parents=True, exist_ok=True)
+    otherwise = f"every step must end well. {told.failed or 'One'} did not; its log says why"
+    record = begun_record(config, run, told, claim, otherwise)
     filled(record, places_in_cluster(config))
     if claim:
         mark_damaged(config, claim, record)

@@ -1,0 +1,61 @@
+"""Which runs of a pipeline may still be at work: as Kubernetes says, and where it does not say, by the time since MLMD
+had a sign of them."""
+
+import datetime
+import functools
+
+from components.common.mlmd import connection
+from pipeline.config import Config
+from pipeline.places import Places
+from pipeline.runners.kubeflow import pods
+from pipeline.runners.kubeflow.config import DEFAULT, StepConfig
+from pipeline.runners.kubeflow.shared import signs_of_life
+from pipeline.schedule.state import Claim
+
+
+def longest(config: Config) -> float:
+    """Seconds after which a run that gave no sign of life has ended."""
+    return max(step.timeout_seconds for step in {DEFAULT: StepConfig(), **config.kubeflow.steps}.values())
+
+
+def holds(config: Config, metadata: str, claim: Claim) -> bool:
+    """Whether the run that has taken a span, and has no record, may still be at work.
+
+    Args:
+        config: of its pipeline. metadata: place of MLMD. claim: what it has taken.
+
+    Raises:
+        ServiceError: MLMD is away.
+    """
+    try:
+        return pods.at_work(claim.run)
+    except pods.Unknown as unknown:
+        _say_once(str(unknown))
+    since = _since(config)
+    return claim.since.timestamp() > since or claim.run in signs_of_life(connection(metadata), config.name, since)
+
+
+def others(config: Config, places: Places, recorded: set[str]) -> set[str]:
+    """The runs of a pipeline that may still be at work, but those that have a record.
+
+    Args:
+        config, places: of the pipeline. recorded: ids of runs.
+
+    Raises:
+        ServiceError: MLMD is away.
+    """
+    seen = signs_of_life(connection(places.metadata), config.name, _since(config)) - recorded
+    try:
+        return {run for run in seen if pods.at_work(run)}
+    except pods.Unknown as unknown:
+        _say_once(str(unknown))
+        return seen
+
+
+def _since(config: Config) -> float:
+    return datetime.datetime.now(datetime.timezone.utc).timestamp() - longest(config)
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    print(f"lockgate: whether a run has ended is told by time alone. {reason}", flush=True)
