@@ -3,6 +3,7 @@ had a sign of them."""
 
 import datetime
 import functools
+from collections.abc import Collection
 
 from components.common.mlmd import connection
 from pipeline.config import Config
@@ -35,16 +36,17 @@ def holds(config: Config, metadata: str, claim: Claim) -> bool:
     return claim.since.timestamp() > since or claim.run in signs_of_life(connection(metadata), config.name, since)
 
 
-def others(config: Config, places: Places, recorded: set[str]) -> set[str]:
-    """The runs of a pipeline that may still be at work, but those that have a record.
+def others(config: Config, places: Places, recorded: set[str], pipelines: Collection[str]) -> set[str]:
+    """The runs that may still be at work, but those that have a record.
 
     Args:
-        config, places: of the pipeline. recorded: ids of runs.
+        config, places: of the pipeline that asks. recorded: ids of runs. pipelines: names of those whose runs count.
 
     Raises:
         ServiceError: MLMD is away.
     """
-    seen = signs_of_life(connection(places.metadata), config.name, _since(config)) - recorded
+    database, since = connection(places.metadata), _since(config)
+    seen = set().union(*(signs_of_life(database, name, since) for name in pipelines)) - recorded
     try:
         return {run for run in seen if pods.at_work(run)}
     except pods.Unknown as unknown:

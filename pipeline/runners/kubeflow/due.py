@@ -140,7 +140,7 @@ def _forget(config: Config, places: Places, firing: Firing) -> None:
     """Cleans up, unless a run of the pipeline without a record is under way: its steps hold no lock."""
     root = Path(config.kubeflow.root)
     try:
-        at_work = others(config, places, {record["run"] for record in records(root)})
+        at_work = others(config, places, {record["run"] for record in records(root)}, [config.name])
     except LockgateError as error:
         firing.problems.append(str(error))
         return

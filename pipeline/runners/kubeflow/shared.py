@@ -84,6 +84,12 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
     )
 
 
+def pipelines_of(database: metadata.ConnectionConfigType) -> set[str]:
+    """The names of the pipelines that MLMD knows."""
+    with metadata.Metadata(database) as handle:
+        return {context.name for context in handle.store.get_contexts_by_type(_PIPELINE)}
+
+
 def signs_of_life(database: metadata.ConnectionConfigType, pipeline: str, since: float) -> set[str]:
     """The runs of a pipeline, but those that found nothing to do, of which a node began or ended since then, in seconds
     since the epoch."""
