@@ -128,12 +128,12 @@ def withdraw(
 
         wanted = Withdrawn(ids=frozenset(ids or ()), persons=frozenset(person or ()))
         found = taken(settings, place, places, wanted)
-    if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    from pipeline.console import print_withdrawn
+        if as_json:
+            print(json.dumps(found, indent=2, ensure_ascii=False))
+            return
+        from pipeline.console import print_withdrawn
 
-    print_withdrawn(found)
+        print_withdrawn(found)
 
 
 @app.command(name="show-config")

@@ -101,12 +101,12 @@ def clean(
         from pipeline.schedule.retention import clean as cleaned
 
         found = cleaned(settings, place, places, dry_run)
-    if as_json:
-        print(json.dumps({"dry_run": dry_run, "bytes": found.bytes, **vars(found)}, indent=2))
-        return
-    from pipeline.console import print_cleaned
+        if as_json:
+            print(json.dumps({"dry_run": dry_run, "bytes": found.bytes, **vars(found)}, indent=2))
+            return
+        from pipeline.console import print_cleaned
 
-    print_cleaned(found, dry_run)
+        print_cleaned(found, dry_run)
 
 
 def _write_page(settings, root: Path) -> None:

@@ -70,7 +70,5 @@ def undisturbed(config: Config, places: Places, everybody: bool) -> Iterator[Non
         yield
         begun = seen() - before
     if begun:
-        must = (
-            "no run may begin meanwhile, and what it read may be what was there before: do this again once it is over"
-        )
+        must = "no run may begin meanwhile: it may have read what was there before. Do this again once it is over"
         raise ServiceError(f"{must}. Received: {', '.join(sorted(begun))}")

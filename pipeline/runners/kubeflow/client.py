@@ -125,6 +125,10 @@ class Kubeflow:
         sort = "created_at desc"
         return self._call(self._client.list_runs, page_size=last, sort_by=sort, namespace=self._namespace).runs or []
 
+    def terminate(self, run_id: str) -> None:
+        """Ends a run that is under way: the cluster stops its steps, and starts no more of them, the report neither."""
+        self._call(self._client.terminate_run, run_id)
+
     def schedules(self) -> list[Schedule]:
         """All recurring runs, oldest first."""
         found, page = [], ""

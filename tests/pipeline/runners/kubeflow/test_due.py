@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.config import load
-from pipeline.runners.kubeflow import alive, pods
+from pipeline.runners.kubeflow import alive
 from pipeline.runners.kubeflow.alive import longest
 from pipeline.runners.kubeflow.config import StepConfig
 from pipeline.runners.kubeflow.due import ENDED, claim_of, close, mark_damaged, take_due
@@ -19,7 +19,6 @@ from pipeline.schedule.firing import AT_WORK, NOTHING_NEW
 from pipeline.schedule.state import Claim, Memory, State
 from pipeline.schedule.status import status
 from pipeline.spans import NEWEST
-from tests.pipeline.runners.kubeflow.api_server import api_server
 from tests.pipeline.schedule.mlmd_runs import PIPELINE, MlmdRuns
 
 NOW = datetime.datetime(2026, 11, 27, 4, tzinfo=datetime.timezone.utc)
@@ -44,17 +43,6 @@ def memory(nights):
     memory = Memory(nights.root, PIPELINE)
     memory.save(State(claim=Claim(run="run-3", span=7, fingerprint="f", since=NOW)))
     return memory
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    """An API server that this process's environment leads to."""
-    alive._say_once.cache_clear()
-    with api_server(tmp_path / "cluster") as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(pods, "ACCOUNT", server.account)
-        yield server
 
 
 def arrive(tmp_path, span: int) -> None:
@@ -138,17 +126,17 @@ def test_a_run_gives_a_sign_as_often_as_its_longest_step_may_take():
     assert longest(load("tiny", [*one_hour, "kubeflow.steps.DPTrainer={timeout_seconds = 7200}"])) == 7200
 
 
-def test_a_run_that_was_terminated_frees_its_span_at_once_and_gets_its_record(nights, config, cluster, tmp_path):
+def test_a_run_that_was_terminated_frees_its_span_at_once_and_gets_its_record(nights, config, kubernetes, tmp_path):
     arrive(tmp_path, 7)
     settings, place = written(config), nights.places.metadata
-    cluster.has("workflows", "run-3", "Running")
+    kubernetes.has("workflows", "run-3", "Running")
     assert take_due(settings, "run-3", place) == ("7", "")
     nights.ran("run-3")
     assert take_due(settings, "run-4", place) == (NEWEST, AT_WORK)  # between two steps
-    cluster.objects["workflows"].clear()
-    cluster.has("pods", "run-3", "Running", deleted=True)
+    kubernetes.objects["workflows"].clear()
+    kubernetes.has("pods", "run-3", "Running", deleted=True)
     assert take_due(settings, "run-4", place) == (NEWEST, AT_WORK)
-    cluster.objects["pods"].clear()
+    kubernetes.objects["pods"].clear()
     assert take_due(settings, "run-4", place) == ("7", "")
 
     record = json.loads((nights.root / "runs" / "run-3" / "run.json").read_text())
@@ -160,7 +148,7 @@ def test_a_run_that_was_terminated_frees_its_span_at_once_and_gets_its_record(ni
     assert Memory(nights.root, PIPELINE).load().claim.run == "run-4"
 
 
-def test_a_run_that_ended_before_mlmd_heard_of_it_gets_a_record_too(nights, config, cluster, tmp_path):
+def test_a_run_that_ended_before_mlmd_heard_of_it_gets_a_record_too(nights, config, kubernetes, tmp_path):
     arrive(tmp_path, 7)
     assert take_due(written(config), "run-3", nights.places.metadata) == ("7", "")
     assert take_due(written(config), "run-4", nights.places.metadata) == ("7", "")
@@ -168,7 +156,7 @@ def test_a_run_that_ended_before_mlmd_heard_of_it_gets_a_record_too(nights, conf
     assert (record["error"], record["nodes"], record["data"]["span"]) == (ENDED, [], 7)
 
 
-def test_what_is_damaged_is_not_told_again_when_a_run_is_given_its_record(nights, config, cluster, tmp_path):
+def test_what_is_damaged_is_not_told_again_when_a_run_is_given_its_record(nights, config, kubernetes, tmp_path):
     arrive(tmp_path, 7), arrive(tmp_path, 9)
     (tmp_path / "data" / "span-9" / "train" / "a").write_bytes(b"cut off")
     assert take_due(written(config), "run-3", nights.places.metadata) == ("7", "")
@@ -180,10 +168,10 @@ def test_what_is_damaged_is_not_told_again_when_a_run_is_given_its_record(nights
 
 @pytest.mark.parametrize("forbidden", ["workflows", "pods"])
 def test_where_kubernetes_does_not_say_a_span_is_held_as_long_as_a_step_may_take_and_one_line_says_so(
-    nights, config, cluster, tmp_path, capsys, monkeypatch, forbidden
+    nights, config, kubernetes, tmp_path, capsys, monkeypatch, forbidden
 ):
     arrive(tmp_path, 7)
-    cluster.allowed.discard(forbidden)
+    kubernetes.allowed.discard(forbidden)
     settings, place = written(config), nights.places.metadata
     assert take_due(settings, "run-3", place) == ("7", "")
     for _ in range(2):
@@ -194,13 +182,13 @@ def test_where_kubernetes_does_not_say_a_span_is_held_as_long_as_a_step_may_take
     assert take_due(settings, "run-4", place) == ("7", "")
 
 
-def test_another_run_that_was_terminated_does_not_keep_it_from_cleaning_up(nights, config, memory, cluster):
+def test_another_run_that_was_terminated_does_not_keep_it_from_cleaning_up(nights, config, memory, kubernetes):
     made = [Path(nights.ran(f"run-{n}")) for n in range(1, 4)]
     for n in (1, 3):
         record_of(config, f"run-{n}", exit_code=0)
     record = json.loads((nights.root / "runs/run-3/run.json").read_text())
-    cluster.has("workflows", "run-2", "Running")
+    kubernetes.has("workflows", "run-2", "Running")
     assert close(config, nights.places, "run-3", record, "").removed_bytes == 0 and all(p.exists() for p in made)
-    cluster.objects["workflows"].clear()
-    cluster.has("workflows", "run-2", "Failed")
+    kubernetes.objects["workflows"].clear()
+    kubernetes.has("workflows", "run-2", "Failed")
     assert close(config, nights.places, "run-3", record, "").removed_bytes == 14

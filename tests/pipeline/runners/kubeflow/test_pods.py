@@ -1,27 +1,22 @@
 """Whether a run is at work, asked of an API server over TLS."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from pipeline.runners.kubeflow import pods
 from pipeline.runners.kubeflow.pods import Unknown, at_work
-from tests.pipeline.runners.kubeflow.api_server import ApiServer, api_server, authority
+from tests.pipeline.runners.kubeflow.api_server import ApiServer, authority
 
 RUN, OTHER = "0d1f2b6e-5f4e-4c0e-9d5e-3b1d7a6c2f10", "77aa2b6e-5f4e-4c0e-9d5e-3b1d7a6c2f11"
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch) -> Iterator[ApiServer]:
-    """A server, which this process's environment and its account lead to, and which knows another run at work."""
-    with api_server(tmp_path) as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(pods, "ACCOUNT", running.account)
-        running.has("workflows", OTHER, "Running")
-        running.has("pods", OTHER, "Running")
-        yield running
+def server(kubernetes) -> ApiServer:
+    """A server which knows that another run is at work."""
+    kubernetes.has("workflows", OTHER, "Running")
+    kubernetes.has("pods", OTHER, "Running")
+    return kubernetes
 
 
 @pytest.mark.parametrize("phase", [None, "Pending", "Running"])
