@@ -4,11 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
+from components.common import mlmd as metadata
 from components.common import s3
 from components.common.errors import ConfigError
+from components.privacy.database import PASSWORD as LEDGER
 from pipeline.cluster import Runs, placed
 from pipeline.config import load
+from pipeline.runners.kubeflow.config import KubeflowConfig
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +58,14 @@ def test_a_volume_that_is_not_mounted_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match=must), placed(config, tmp_path, True, Runs.NONE):
         pass
     assert not (tmp_path / "none").exists()
+
+
+def test_the_pod_of_the_documentation_has_what_the_commands_read():
+    text = (Path(__file__).parents[2] / "docs" / "retraining.md").read_text()
+    (block,) = [part.split("```")[0] for part in text.split("```yaml\n")[1:]]
+    (container,) = yaml.safe_load(block)["spec"]["containers"]
+    taken = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in container["env"]}
+    mlmd = {metadata.USER: "username", metadata.PASSWORD: "password"}
+    assert taken == {**mlmd, LEDGER: "password", s3.ACCESS_KEY: "accesskey", s3.SECRET_KEY: "secretkey"}
+    defaults = KubeflowConfig()
+    assert container["volumeMounts"] == [{"name": defaults.claim, "mountPath": defaults.root}]

@@ -3,6 +3,7 @@ had a sign of them."""
 
 import datetime
 import functools
+import sys
 from collections.abc import Collection
 
 from components.common.mlmd import connection
@@ -60,4 +61,4 @@ def _since(config: Config) -> float:
 
 @functools.cache
 def _say_once(reason: str) -> None:
-    print(f"lockgate: whether a run has ended is told by time alone. {reason}", flush=True)
+    print(f"lockgate: whether a run has ended is told by time alone. {reason}", file=sys.stderr, flush=True)

@@ -176,7 +176,7 @@ def test_where_kubernetes_does_not_say_a_span_is_held_as_long_as_a_step_may_take
     assert take_due(settings, "run-3", place) == ("7", "")
     for _ in range(2):
         assert take_due(settings, "run-4", place) == (NEWEST, AT_WORK)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "told by time alone" in line]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "told by time alone" in line]
     assert line.startswith("lockgate: ") and f"{forbidden}. Received: 403" in line
     monkeypatch.setattr(alive, "longest", lambda config: 0.0)
     assert take_due(settings, "run-4", place) == ("7", "")
