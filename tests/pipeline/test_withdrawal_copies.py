@@ -169,23 +169,19 @@ def test_on_a_volume_one_that_is_killed_at_any_write_is_finished_by_the_next(fol
     assert number > 12
 
 
-def test_what_a_killed_one_has_copied_out_of_the_bucket_goes(bucket_bench):
-    left = bucket_bench.root / "withdrawing" / "tmpabc"
-    left.mkdir(parents=True)
-    (left / "0-1.gz").write_bytes(SECRET)
-    check(bucket_bench, bucket_bench.withdraw())
-
-
 def test_who_keeps_earlier_versions_is_named_with_what_is_left_to_do(bucket_bench):
     left = bucket_bench.withdraw()["left"]
     keeps = remote.keeps_versions(bucket_bench.places.artifacts)
     assert [line.startswith("the bucket keeps earlier versions") for line in left] == [True] * bool(keeps)
 
 
-def test_an_object_that_was_changed_stops_it_before_the_copy_is_touched(bucket_bench):
-    bench = bucket_bench
+def test_an_object_that_was_changed_stops_it_and_nothing_that_was_copied_out_of_the_bucket_stays(bucket_bench):
+    bench, left = bucket_bench, bucket_bench.root / "withdrawing" / "of one that was killed"
+    left.mkdir(parents=True)
+    (left / "0-1.gz").write_bytes(SECRET)
     key = "lockgate/artifacts/ImportExampleGen/examples/1/Split-train/2.gz"
     bench.kind.Bucket("pipelines").put(key, gzip.compress(b"something else"))
     with pytest.raises(ServiceError, match="Another object lies at .*/examples/1/Split-train/2.gz"):
         bench.withdraw()
     assert set(remote.files(bench.examples[0])) == set(COPIES)
+    assert [path.name for path in (bench.root / "withdrawing").iterdir()] == ["taken.json"]

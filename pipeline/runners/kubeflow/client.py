@@ -126,7 +126,8 @@ class Kubeflow:
         return self._call(self._client.list_runs, page_size=last, sort_by=sort, namespace=self._namespace).runs or []
 
     def terminate(self, run_id: str) -> None:
-        """Ends a run that is under way: the cluster stops its steps, and starts no more of them, the report neither."""
+        """Ends a run that is under way: its steps are stopped, and no more of them begin. Whether its report still runs
+        is up to the cluster's release of Argo."""
         self._call(self._client.terminate_run, run_id)
 
     def schedules(self) -> list[Schedule]:

@@ -163,6 +163,7 @@ def test_what_is_damaged_is_not_told_again_when_a_run_is_given_its_record(nights
     close(config, nights.places, "run-0", None, NOTHING_NEW)
     assert [outcome for outcome, _, _ in told_of(tmp_path)] == ["damaged"]
     assert take_due(written(config), "run-4", nights.places.metadata) == ("7", "")
+    close(config, nights.places, "run-0", None, NOTHING_NEW)
     assert [outcome for outcome, _, _ in told_of(tmp_path)] == ["damaged", "failed"]
 
 
