@@ -170,6 +170,15 @@ def test_runs_are_listed_newest_first(lockgate, server, pipeline_file):
     assert set(listed[0]) == {"run", "name", "state", "created", "schedule"}
 
 
+def test_a_run_under_way_is_terminated_and_one_that_has_ended_is_not(lockgate, server, pipeline_file):
+    server.film = collections.deque([look("RUNNING", trainer="RUNNING")])
+    run_id = json.loads(lockgate("run", str(pipeline_file), "--param", "root=/", "--json")[1])["run"]
+    assert lockgate("terminate", run_id) == (0, f"Run {run_id} is being terminated.\n", "")
+    assert server.requests[-1] == ("POST", f"/apis/v2beta1/runs/{run_id}:terminate")
+    code, out, err = lockgate("terminate", run_id)
+    assert (code, out) == (2, "") and "Row not found" in err and len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -183,6 +192,7 @@ def test_runs_are_listed_newest_first(lockgate, server, pipeline_file):
         (("runs", "--host", "localhost:8080"), "must begin with http"),
         (("runs", "--last", "0"), "--last"),
         (("wait", "no-such-run"), "404 Run no-such-run not found"),
+        (("terminate", "no-such-run"), "404 Run no-such-run not found"),
     ],
 )
 def test_a_slip_is_one_line_and_exit_code_two(lockgate, server, pipeline_file, arguments, part):

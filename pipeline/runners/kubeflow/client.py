@@ -126,6 +126,11 @@ class Kubeflow:
         sort = "created_at desc"
         return self._call(self._client.list_runs, page_size=last, sort_by=sort, namespace=self._namespace).runs or []
 
+    def terminate(self, run_id: str) -> None:
+        """Ends a run that is under way: its steps are stopped, and no more of them begin. Whether its report still runs
+        is up to the cluster's release of Argo."""
+        self._call(self._client.terminate_run, run_id)
+
     def schedules(self) -> list[Schedule]:
         """All recurring runs, oldest first."""
         found, page = [], ""

@@ -88,7 +88,7 @@ class Stub:
             if found and verb == method:
                 if set(query) - allowed:
                     raise Refused(400, f"unknown query {set(query) - allowed} of {path}")
-                if (body is not None) != (verb == "POST" and "able" not in pattern):
+                if (body is not None) != (verb == "POST" and ":(enable" not in pattern and ":terminate" not in pattern):
                     raise Refused(400, f"{method} {path} has a body, or none: {body}")
                 return does(self, query, body, *found.groups())
         raise Refused(404, f"no {method} {path}")
@@ -121,6 +121,18 @@ class Stub:
         film = self.films[run_id]
         look = film.popleft() if len(film) > 1 else film[0]
         return {**self.runs[run_id], **look}
+
+    def terminate_run(self, query: dict, body: None, run_id: str) -> dict:
+        """As `TerminateRun` of Kubeflow's resource_manager.go and run_store.go: only a run that is under way."""
+        if self.get_run(query, body, run_id)["state"] not in (
+            "RUNTIME_STATE_UNSPECIFIED",
+            "PENDING",
+            "RUNNING",
+            "PAUSED",
+        ):
+            raise Refused(400, f"Failed to terminate a run {run_id}. Row not found", wrong=False)
+        self.films[run_id] = collections.deque([{"state": "CANCELING"}])
+        return {}
 
     def list_runs(self, query: dict, body: None) -> dict:
         if query.get("sort_by") != "created_at desc":
@@ -194,6 +206,7 @@ ROUTES = (
     ("GET", "runs", LISTING, Stub.list_runs),
     ("POST", "runs", {"experiment_id"}, Stub.create_run),
     ("GET", "runs/([^/:]+)", set(), Stub.get_run),
+    ("POST", "runs/([^/:]+):terminate", set(), Stub.terminate_run),
     ("GET", "recurringruns", LISTING, Stub.list_schedules),
     ("POST", "recurringruns", set(), Stub.create_schedule),
     ("POST", "recurringruns/([^/:]+):(enable|disable)", set(), Stub.switch),
