@@ -177,7 +177,7 @@ def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None
     task.set_caching_options(False)
     task.set_retry(own.retries, "10s", 2.0)
     kubernetes.mount_pvc(task, cluster.claim, cluster.root)
-    if cluster.metadata.startswith("mysql://"):
+    if cluster.metadata.startswith(("postgresql://", "mysql://")):
         keys = {"username": METADATA_USER, "password": METADATA_PASSWORD}
         kubernetes.use_secret_as_env(task, cluster.metadata_secret, keys)
     if cluster.ledger_secret:

@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--graph", required=True, help="fingerprint of the whole graph")
     parser.add_argument("--code", required=True, help="fingerprint of the code that compiled it")
     parser.add_argument("--run", required=True, help="the run's id")
-    parser.add_argument("--metadata", required=True, help="MLMD: a file, mysql://host:port/database or grpc://…")
+    parser.add_argument(
+        "--metadata", required=True, help="MLMD: a file, postgresql://host:port/database, mysql://… or grpc://…"
+    )
     parser.add_argument("--timeout", type=int, default=0, help="seconds after which the step is ended; 0: never")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a runtime parameter")
     parser.add_argument("--settings", default="", help="the configuration, for a node that asks which span is due")
@@ -186,7 +188,8 @@ def explained(error: Exception, step: argparse.Namespace) -> LockgateError:
 
     if not isinstance(error, LockgateError):
         logging.error("the step failed", exc_info=error)
-    if isinstance(error, errors.StatusError) or "connection to Metadata storage" in str(error):
+    lost = ("connection to Metadata storage", "metadata source error")  # as TFX and MLMD's binding say it
+    if isinstance(error, errors.StatusError) or any(words in str(error) for words in lost):
         reason = " ".join(str(error).split())
         return ServiceError(f"MLMD at {step.metadata} must answer; the step can be tried again. Received: {reason}")
     return explain(error)
