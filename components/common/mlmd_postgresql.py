@@ -27,18 +27,19 @@ from components.common.errors import ServiceError
 from components.common.server_urls import MODE, ServerUrl
 
 _PORT = 5432
+_KEPT_AS_BASE64 = "google.protobuf.Struct"
 _OWNERS = ("artifact", "execution", "context")  # of properties
 _ESCAPE = "\uf05c"  # private use; what Cygwin writes for a backslash where none may stand
 _CODES = {_ESCAPE: "e", "\\": "b", "\0": "0"}
 _WRITTEN = {code: character for character, code in _CODES.items()}
 _TO_ESCAPE, _ESCAPED = re.compile(r"[\\\0\uf05c]"), re.compile("\uf05c([eb0])")
 _READY = sa.text(
-    "SELECT to_regclass('mlmdenv') IS NOT NULL AND to_regclass('lockgate_type') IS NOT NULL AND NOT EXISTS ("
+    "SELECT to_regclass('mlmdenv') IS NOT NULL AND NOT EXISTS ("
     "SELECT FROM information_schema.columns WHERE column_name = 'int_value' AND data_type = 'integer' "
     "AND table_schema = current_schema() AND table_name LIKE '%property')"
 )
 _TWICE = sa.text("SELECT EXISTS (SELECT FROM type GROUP BY name, type_kind, coalesce(version, '') HAVING count(*) > 1)")
-_ONE_OF_A_NAME = "CREATE UNIQUE INDEX IF NOT EXISTS lockgate_type ON type (name, type_kind, coalesce(version, ''))"
+_ONE_OF_A_NAME = "CREATE UNIQUE INDEX lockgate_type ON type (name, type_kind, coalesce(version, ''))"
 
 
 def escaped(text: str) -> str:
@@ -87,8 +88,14 @@ def _make_ready(connection: sa.Connection, config: pb.ConnectionConfig) -> None:
         for owner in _OWNERS:
             connection.exec_driver_sql(f"DROP INDEX IF EXISTS idx_{owner}_property_string")
             connection.exec_driver_sql(f"ALTER TABLE {owner}property ALTER int_value TYPE bigint")
-        if not connection.execute(_TWICE).scalar():
-            connection.exec_driver_sql(_ONE_OF_A_NAME)
+        one_of_a_name(connection)
+
+
+def one_of_a_name(connection: sa.Connection) -> None:
+    """Lets nobody register a type twice, in a database where nobody has yet."""
+    connection.exec_driver_sql("DROP INDEX IF EXISTS lockgate_type")
+    if not connection.execute(_TWICE).scalar():
+        connection.exec_driver_sql(_ONE_OF_A_NAME)
 
 
 def _quoted(value: str) -> str:
@@ -130,7 +137,8 @@ def _change_texts(message: Message, change: Callable[[str], str]) -> None:
         elif isinstance(value, str):
             setattr(message, field.name, change(value))
         elif isinstance(value, Message):
-            _change_texts(value, change)
+            if value.DESCRIPTOR.full_name != _KEPT_AS_BASE64:
+                _change_texts(value, change)
         elif field.type == FieldDescriptor.TYPE_STRING:
             value[:] = [change(text) for text in value]
         elif field.type == FieldDescriptor.TYPE_MESSAGE:

@@ -110,11 +110,27 @@ def test_secrets_are_named_and_their_values_come_from_kubernetes(compiled, tasks
     for name in set(tasks) - set(MARKERS):
         _, on = executor(compiled, name)
         known = {secret["secretName"]: secret["keyToEnv"] for secret in on["secretAsEnv"]}
-        assert set(known) == {"mysql-secret", "ledger-secret"}
+        assert set(known) == {"lockgate-postgres", "ledger-secret"}
         variables = {pair["envVar"] for pairs in known.values() for pair in pairs}
         assert variables == {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD", "LOCKGATE_LEDGER_PASSWORD"}
         assert [v["mountPath"] for v in on["pvcMount"]] == ["/mnt/lockgate"]
         assert "env" not in executor(compiled, name)[0]  # of a bucket that is not used
+
+
+def test_one_secret_serves_mlmd_and_the_ledger_and_mlmds_own_server_needs_none(tmp_path):
+    server = "lockgate-postgres:5432"
+    settings = [f"kubeflow.ledger=postgresql://lockgate@{server}/lockgate", "kubeflow.ledger_secret=lockgate-postgres"]
+    for metadata, users in (
+        (f"postgresql://{server}/mlmd", {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD"}),
+        ("mysql://mysql:3306/mlmd", {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD"}),
+        ("grpc://metadata-grpc-service:8080", set()),
+    ):
+        compile_config(load("tiny", [*settings, f"kubeflow.metadata={metadata}"]), tmp_path / "tiny.yaml")
+        _, platform = yaml.safe_load_all((tmp_path / "tiny.yaml").read_text())
+        on = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-dptrainer"]
+        assert {secret["secretName"] for secret in on["secretAsEnv"]} == {"lockgate-postgres"}
+        variables = {pair["envVar"] for secret in on["secretAsEnv"] for pair in secret["keyToEnv"]}
+        assert variables == users | {"LOCKGATE_LEDGER_PASSWORD"}
 
 
 def test_where_the_bucket_is_reaches_every_step_and_who_may_use_it_comes_from_kubernetes(tmp_path):
