@@ -58,7 +58,10 @@ def compile_(
     from pipeline.runners.kubeflow.compile import compile_config
 
     told = compile_config(settings, output)
-    print(f"Wrote {output}: {told.steps} steps of image {settings.kubeflow.image}, graph {told.graph[:12]}.")
+    print(
+        f"Wrote {output}: {told.steps} steps of image {settings.kubeflow.image}, graph {told.graph[:12]}. "
+        f"A run takes {told.fullness:.0%} of what a cluster can keep of one."
+    )
 
 
 @app.command()

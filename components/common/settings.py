@@ -61,7 +61,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     try:
         return cls(**values)
     except ConfigError as error:
-        raise ConfigError(_qualified(str(error), where)) from None
+        raise ConfigError(qualified(str(error), where)) from None
 
 
 def to_json(config: Any) -> str:
@@ -74,16 +74,16 @@ def from_json(cls: type[T], text: str) -> T:
     return from_mapping(cls, json.loads(text), "")
 
 
-def _dotted(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
-
-
-def _qualified(message: str, where: str) -> str:
+def qualified(message: str, where: str) -> str:
     """Puts the table's name before the setting's in a message that a dataclass's own check raised."""
     if not where or not message.startswith("`"):
         return message
     name, rest = message[1:].split("`", 1)
     return f"`{where}.{name}`{rest.replace(f'Received: {name}=', f'Received: {where}.{name}=', 1)}"
+
+
+def _dotted(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration import data_types_utils, metadata
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.local import runner_utils
@@ -20,6 +21,28 @@ TYPES = {
     pipeline_pb2.RuntimeParameter.INT: int,
     pipeline_pb2.RuntimeParameter.DOUBLE: float,
 }
+KINDS = (
+    "CompressionGate",
+    "CompressionSearch",
+    "Clusterer",
+    "DPTrainer",
+    "DataChecker",
+    "DriftDetector",
+    "Evaluator",
+    "ExampleValidator",
+    "HoldoutScorer",
+    "ImportExampleGen",
+    "ImportSchemaGen",
+    "NoisedStatistics",
+    "PrivacyAuditor",
+    "Prober",
+    "Pruner",
+    "Pusher",
+    "Quantizer",
+    "Resolver",
+    "Selector",
+    "StatisticsGen",
+)  # of nodes that a graph may have
 _States = metadata_store_pb2.Execution
 
 
@@ -69,6 +92,17 @@ def runtime_parameters(ir: pipeline_pb2.Pipeline) -> dict[str, pipeline_pb2.Runt
                 found[value.runtime_parameter.name] = value.runtime_parameter
     own = (constants.PIPELINE_RUN_ID_PARAMETER_NAME, constants.PIPELINE_ROOT_PARAMETER_NAME)
     return {name: parameter for name, parameter in sorted(found.items()) if name not in own}
+
+
+def says(node: pipeline_pb2.PipelineNode, text: str) -> bool:
+    """Whether one of a node's own parameters holds a text."""
+    values = (value.field_value.string_value for value in node.parameters.parameters.values())
+    return any(text in value for value in values)
+
+
+def is_resolver(node: pipeline_pb2.PipelineNode) -> bool:
+    """Whether a node finds artifacts in MLMD, and opens none."""
+    return node.node_info.type.name == Resolver.__module__ + "." + Resolver.__qualname__
 
 
 def launch(

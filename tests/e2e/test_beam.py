@@ -12,6 +12,7 @@ from pipeline.config import load
 from pipeline.runners.beam.config import KINDS
 from tests.e2e.conftest import run_tiny
 from tests.pipeline.runners.beam.cluster import beam_cluster
+from tests.pipeline.runners.kubeflow.steps import arguments
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +67,13 @@ def steps(tmp_path):
     from pipeline.graph import build
     from pipeline.places import places_of
     from pipeline.runners.kubeflow.node import main
-    from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, sliced
     from pipeline.runners.nodes import compiled
 
     def run(names: tuple[str, ...], *settings: str) -> tuple[Path, list[int]]:
         root = tmp_path / "root"
         ir = compiled(build(load("tiny", list(settings)), places_of(root, "tiny"), span=1))
-        common = ["--graph", graph_fingerprint(ir), "--code", code_fingerprint(), "--run", "run-1"]
-        common += ["--metadata", str(tmp_path / "metadata.sqlite")]
-        return root, [main([*common, "--slice", encode(sliced(ir, name))]) for name in names]
+        metadata = str(tmp_path / "metadata.sqlite")
+        return root, [main(arguments(ir, name, tmp_path / "volume", metadata)) for name in names]
 
     before = os.umask(0o077)
     yield run

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.cli import main
 from pipeline.config import load
+from pipeline.runners.kubeflow.carried import Carried, packed
 from pipeline.runners.kubeflow.settings import written
 from tests.pipeline.runners.kubeflow.stub import look
 
 PROJECT = Path(__file__).parents[2]
 DONE = {"trainer": "SUCCEEDED", "selector": "SUCCEEDED", "report": "SUCCEEDED"}
+IDLE = {"exit-handler-1": "SKIPPED"}
 TOKEN = "eyJ-the-secret-of-this-test"
 
 
@@ -60,7 +63,7 @@ def test_a_run_is_submitted_with_typed_parameters(lockgate, server, pipeline_fil
     [
         (look("SUCCEEDED", **DONE, pushed="SUCCEEDED"), 0, "The run pushed."),
         (look("SUCCEEDED", **DONE), 3, "The run ended well and pushed nothing."),
-        (look("SUCCEEDED", **DONE, idle="SUCCEEDED"), 0, "The run found nothing due."),
+        (look("SUCCEEDED", reader="SUCCEEDED", **IDLE), 0, "The run found nothing due."),
         (look("SUCCEEDED", trainer="FAILED", report="SUCCEEDED"), 1, "The run failed in trainer."),
         (look("FAILED", error="exit code 2", trainer="FAILED", selector="FAILED"), 2, "failed in trainer, selector."),
         (look("CANCELED", trainer="FAILED"), 130, "The run was cancelled."),
@@ -131,8 +134,8 @@ def test_a_schedule_takes_what_is_due_with_catch_up_and_a_run_the_newest(lockgat
 def test_without_a_cron_it_is_the_configurations(lockgate, server, pipeline_file, tmp_path):
     config = load("tiny", ['schedule.cron="30 3 * * mon"', 'schedule.time_zone="Asia/Tokyo"'])
     spec, platform = yaml.safe_load_all(pipeline_file.read_text())
-    carried = written(config)
-    spec["deploymentSpec"]["executors"]["exec-report"]["container"]["args"] = ["--settings", carried]
+    shared = Carried(graph=pipeline_pb2.Pipeline(), settings=written(config), code="", metadata="")
+    spec["deploymentSpec"]["executors"]["exec-reader"]["container"]["args"] = [f"--carries={packed(shared)}"]
     carrier = tmp_path / "carrier.yaml"
     carrier.write_text(yaml.safe_dump_all([spec, platform]))
     assert lockgate("schedule", str(carrier), "--param", "root=/")[0] == 0

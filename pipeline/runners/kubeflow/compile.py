@@ -1,4 +1,9 @@
-"""The graph as Kubeflow Pipelines' IR: one container step a node, in the order of their dependencies."""
+"""The graph as Kubeflow Pipelines' IR: one container step a node, in the order of their dependencies.
+
+The step that reads the data comes first and alone. It brings what all steps share (see `carried`), and says whether
+there is anything to do: where nothing is due, the rest of the run is skipped, and with it the report, which closes it
+however it ends.
+"""
 
 import inspect
 import re
@@ -7,34 +12,38 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kfp import compiler, dsl, kubernetes
+from kfp import compiler, dsl
 from kfp.dsl.pipeline_task import PipelineTask
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.errors import ConfigError
-from components.common.mlmd import PASSWORD as METADATA_PASSWORD
-from components.common.mlmd import USER as METADATA_USER
 from components.common.remote import is_remote
-from components.privacy.database import PASSWORD as LEDGER_PASSWORD
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
-from pipeline.runners.kubeflow.config import KubeflowConfig, S3Config, StepConfig
-from pipeline.runners.kubeflow.package import IDLE, PUSHED
-from pipeline.runners.kubeflow.settings import read, written
-from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, sliced
-from pipeline.runners.nodes import TYPES, compiled, runtime_parameters
+from pipeline.runners.kubeflow import finish, size
+from pipeline.runners.kubeflow.carried import Carried, arguments, fingerprint, packed
+from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
+from pipeline.runners.kubeflow.package import PUSHED
+from pipeline.runners.kubeflow.resources import allow, connect, give_webhook
+from pipeline.runners.kubeflow.settings import written
+from pipeline.runners.kubeflow.size import TooLarge
+from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
+from pipeline.runners.nodes import KINDS, TYPES, compiled, is_resolver, runtime_parameters, says
 from pipeline.spans import SPAN
 
-_PUSHER, _REPORT = "Pusher", "Report"
+_PUSHER, _REPORT, _MARKER = "Pusher", "Report", "Pushed"
+_IDLE, _RUN, _NODE = "idle", "run", "node"
 _BESIDE = "--runner=FnApiRunner"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What was written: the number of steps, and the graph's fingerprint."""
+    """What was written: the number of steps, the fingerprint of what they share, and how large a run of it becomes, as
+    a share of what a cluster takes."""
 
     steps: int
     graph: str
+    fullness: float
 
 
 def compile_config(config: Config, file: Path) -> Compiled:
@@ -45,15 +54,37 @@ def compile_config(config: Config, file: Path) -> Compiled:
         file: to write, `.yaml`; it is there whole, or as it was.
 
     Raises:
-        ConfigError: it cannot be written, or sends Beam to workers that would not see what a step has staged.
+        ConfigError: it cannot be written, or sends Beam to workers that would not see what a step has staged, or has a
+            table of a kind of node that there is not, or more recipes than a cluster can keep a run of.
     """
+    config.kubeflow.check_kinds({*KINDS, _REPORT, _MARKER})
+    _keep_beam_beside_what_is_staged(config)
+    try:
+        return _compile(in_image(config), file)
+    except TooLarge as error:
+        fit = _that_fit(in_image(config), error.fullness, file)
+        raise ConfigError(f"{error}. Of {len(config.recipes)} recipes the first {fit} fit") from None
+
+
+def _compile(config: Config, file: Path) -> Compiled:
     from pipeline.graph import build
 
-    cluster = config.kubeflow
-    _keep_beam_beside_what_is_staged(config)
-    config = in_image(config)
-    settings = written(config)
-    return compile_graph(compiled(build(config, places_in_cluster(config), span=None)), cluster, file, settings)
+    ir = compiled(build(config, places_in_cluster(config), span=None))
+    return compile_graph(ir, config.kubeflow, file, written(config))
+
+
+def _that_fit(config: Config, fullness: float, file: Path) -> int:
+    """How many of a configuration's recipes, from the first on, a cluster can keep a run of."""
+    count, aside = len(config.recipes), file.with_name(f".{file.name}.fewer.yaml")
+    while count > 1:
+        count = max(1, min(count - 1, int(count / fullness)))
+        try:
+            _compile(replace(config, recipes=config.recipes[:count]), aside)
+            aside.unlink()
+            return count
+        except TooLarge as error:
+            fullness = error.fullness
+    return 0
 
 
 def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path, settings: str = "") -> Compiled:
@@ -63,43 +94,16 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
         ir: the pipeline. cluster: where to. file: to write, `.yaml`.
         settings: for the report, which closes the run, and for the node that may be asked for the span that is due;
             without them there is neither.
+
+    Raises:
+        ConfigError: it cannot be written. TooLarge: a cluster could not keep a run of it; nothing was written.
     """
-    graph = graph_fingerprint(ir)
-    common = ["--graph", graph, "--code", code_fingerprint(), "--run", dsl.PIPELINE_JOB_ID_PLACEHOLDER]
-    common += ["--metadata", cluster.metadata]
-
-    def steps(given: dict[str, Any]) -> None:
-        tasks: dict[str, PipelineTask] = {}
-        answers: dict[str, PipelineTask] = {}
-        for wrapped in ir.nodes:
-            node = wrapped.pipeline_node
-            id, kind = node.node_info.id, node.node_info.type.name.rsplit(".", 1)[-1]
-            own, part = cluster.step(kind), sliced(ir, id)
-            said = ["--slice", encode(part), *common, "--timeout", str(own.timeout_seconds)]
-            asked = runtime_parameters(part)
-            answer = PUSHED if id == _PUSHER else IDLE if settings and SPAN in asked else ""
-            said += ["--settings", settings] if answer == IDLE else []
-            task = _step(id, cluster, said, asked, answer)(**{name: given[name] for name in asked})
-            _allow(task, cluster, own)
-            task.set_display_name(id)
-            tasks[id] = task.after(*(tasks[u] for u in node.upstream_nodes if u in tasks))
-            answers |= {answer: task} if answer else {}
-        for answer, task in answers.items():
-            with dsl.If(task.outputs[answer] == "true", name=f"if-{answer}"):
-                _marker(cluster, answer)().set_caching_options(False)
-
+    text = packed(Carried(graph=ir, settings=settings, code=code_fingerprint(), metadata=cluster.metadata))
+    writer = _Writer(ir, cluster, settings, text)
     parameters = runtime_parameters(ir)
 
     def whole(*values: Any) -> None:
-        given = dict(zip(parameters, values, strict=True))
-        if not settings:
-            steps(given)
-            return
-        report = _report(cluster, [*common, "--settings", settings])()
-        _allow(report, cluster, cluster.step(_REPORT))
-        _tell_webhook(report, cluster, settings)
-        with dsl.ExitHandler(report, name="run"):
-            steps(given)
+        writer.write(dict(zip(parameters, values, strict=True)))
 
     whole.__name__ = "lockgate-" + re.sub("[^a-z0-9]+", "-", ir.pipeline_info.id)
     takes = [_taken(parameter, optional=True) for parameter in parameters.values()]
@@ -108,6 +112,8 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
     aside = file.with_name(f".{file.name}.writing.yaml")
     try:
         compiler.Compiler().compile(pipeline, str(aside))
+        idle = (writer.first, _IDLE) if settings else None
+        fullness = size.checked(*finish.written(aside, writer.allowed, cluster.run_seconds, idle))
         aside.replace(file)
     except OSError as error:
         raise ConfigError(
@@ -115,20 +121,95 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
         ) from None
     finally:
         aside.unlink(missing_ok=True)
-    return Compiled(steps=len(ir.nodes), graph=graph)
+    return Compiled(steps=len(ir.nodes), graph=fingerprint(text), fullness=fullness)
+
+
+class _Writer:
+    """Writes the tasks of a pipeline. allowed: by a task's display name what it may use."""
+
+    def __init__(self, ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, settings: str, text: str):
+        self._ir, self._cluster, self._settings, self._text = ir, cluster, settings, text
+        self.first = _first(ir)
+        self.allowed: dict[str, StepConfig] = {}
+
+    def write(self, given: dict[str, Any]) -> None:
+        """Writes all tasks, the pipeline's parameters at hand."""
+        nodes = {wrapped.pipeline_node.node_info.id: wrapped.pipeline_node for wrapped in self._ir.nodes}
+        tasks = {self.first: self._task(nodes.pop(self.first), given)}
+        if not self._settings:
+            self._rest(nodes, tasks, given)
+            return
+        report = _report(self._cluster, self._shared())(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
+        self._allow(report, "report", _REPORT)
+        connect(report, self._cluster, ledger=True, bucket=True)
+        for task in (report, tasks[self.first]):  # the latter closes the run where nothing is due
+            give_webhook(task, self._cluster, self._settings)
+        with dsl.ExitHandler(report, name=_RUN):
+            self._rest(nodes, tasks, given)
+
+    def _rest(
+        self, nodes: dict[str, pipeline_pb2.PipelineNode], tasks: dict[str, PipelineTask], given: dict[str, Any]
+    ) -> None:
+        before: dict[str, set[str]] = {self.first: set()}
+        for id, node in nodes.items():
+            behind = {u for u in node.upstream_nodes if u in tasks} or {self.first}
+            before[id] = behind.union(*(before[u] for u in behind))
+            nearest = behind - set().union(*(before[u] for u in behind))  # the others are before these
+            tasks[id] = self._task(node, given).after(*(tasks[u] for u in sorted(nearest)))
+        if _PUSHER in tasks:
+            with dsl.If(tasks[_PUSHER].outputs[PUSHED] == "true", name=f"if-{PUSHED}"):
+                self._allow(_marker(self._cluster)(), PUSHED, _MARKER)
+
+    def _task(self, node: pipeline_pb2.PipelineNode, given: dict[str, Any]) -> PipelineTask:
+        """The step of a node."""
+        id, kind = node.node_info.id, _kind(node)
+        is_first, own = id == self.first, self._cluster.step(kind)
+        arguments_ = [*self._shared(), "--timeout", str(own.timeout_seconds)]
+        if is_first:
+            arguments_ += arguments(self._text)
+            arguments_ += ["--retries", str(own.retries)]
+        asked = runtime_parameters(sliced(self._ir, id))
+        answer = PUSHED if id == _PUSHER else _IDLE if is_first and self._settings else ""
+        step = _step(id, self._cluster, arguments_, asked, answer)
+        task = step(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, node=id, **{name: given[name] for name in asked})
+        self._allow(task, id, kind)
+        ledger = self._cluster.ledger and (says(node, self._cluster.ledger) or is_first)
+        connect(task, self._cluster, ledger=bool(ledger), bucket=is_first or not is_resolver(node))
+        return task.set_display_name(id)
+
+    def _allow(self, task: PipelineTask, name: str, kind: str) -> None:
+        self.allowed[name] = self._cluster.step(kind)
+        allow(task, self._cluster, self.allowed[name])
+
+    def _shared(self) -> list[str]:
+        """The arguments of every step but the run's id."""
+        return ["--root", self._cluster.root, "--graph", fingerprint(self._text)]
+
+
+def _first(ir: pipeline_pb2.Pipeline) -> str:
+    """The node that reads the data, or where none is asked which, the first one."""
+    ids = [wrapped.pipeline_node.node_info.id for wrapped in ir.nodes]
+    asked = [id for id in ids if SPAN in runtime_parameters(sliced(ir, id))]
+    return (asked or ids)[0]
+
+
+def _kind(node: pipeline_pb2.PipelineNode) -> str:
+    return node.node_info.type.name.rsplit(".", 1)[-1]
 
 
 def _step(
-    id: str, cluster: KubeflowConfig, said: list[str], asked: dict[str, Any], answer: str
+    id: str, cluster: KubeflowConfig, arguments_: list[str], asked: dict[str, Any], answer: str
 ) -> Callable[..., PipelineTask]:
-    """The component of a node; the Pusher's says whether it pushed, that of the span whether there was one."""
+    """The component of a node; the Pusher's says whether it pushed, that of the span whether there was none."""
 
-    def step(*values: Any) -> dsl.ContainerSpec:
+    def step(run: Any, node: Any, *values: Any) -> dsl.ContainerSpec:
         out = [f"--{answer}", values[-1]] if answer else []
         parameters = [part for name, value in zip(asked, values) for part in ("--parameter", f"{name}={value}")]  # noqa: B905
-        return _container(cluster, "run_node.py", [*said, *parameters, *out])
+        which = [f"--{_RUN}", run, f"--{_NODE}", node]
+        return _container(cluster, "run_node.py", [*arguments_, *which, *parameters, *out])
 
-    takes = [_taken(parameter) for parameter in asked.values()]
+    takes = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=str) for name in (_RUN, _NODE)]
+    takes += [_taken(parameter) for parameter in asked.values()]
     if answer:
         takes.append(inspect.Parameter(answer, inspect.Parameter.KEYWORD_ONLY, annotation=dsl.OutputPath(str)))
     step.__signature__ = inspect.Signature(takes)
@@ -144,59 +225,34 @@ def _taken(parameter: pipeline_pb2.RuntimeParameter, optional: bool = False) -> 
     return inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def _report(cluster: KubeflowConfig, said: list[str]) -> Callable[..., PipelineTask]:
-    def step(page: dsl.Output[dsl.HTML], variants: dsl.Output[dsl.Markdown], metrics: dsl.Output[dsl.Metrics]):
+def _report(cluster: KubeflowConfig, shared: list[str]) -> Callable[..., PipelineTask]:
+    def step(
+        run: str, page: dsl.Output[dsl.HTML], variants: dsl.Output[dsl.Markdown], metrics: dsl.Output[dsl.Metrics]
+    ):
         out = ["--page", page.path, "--variants", variants.path, "--executor-input", "{{$}}"]
-        return _container(cluster, "report.py", [*said, *out])
+        return _container(cluster, "report.py", [*shared, f"--{_RUN}", run, *out])
 
     return _component(step, _REPORT)
 
 
-def _marker(cluster: KubeflowConfig, answer: str) -> Callable[..., PipelineTask]:
-    """A step that does nothing: that it ran says, to whoever waits for the run, that it pushed, or was idle."""
+def _marker(cluster: KubeflowConfig) -> Callable[..., PipelineTask]:
+    """A step that does nothing: that it ran says, to whoever waits for the run, that it pushed."""
 
     def step():
-        return dsl.ContainerSpec(image=cluster.image, command=["python", "-c", f"print('lockgate: {answer}')"])
+        return dsl.ContainerSpec(image=cluster.image, command=["python", "-c", f"print('lockgate: {PUSHED}')"])
 
-    return _component(step, answer)
+    return _component(step, PUSHED)
 
 
-def _container(cluster: KubeflowConfig, script: str, arguments: list[str]) -> dsl.ContainerSpec:
+def _container(cluster: KubeflowConfig, script: str, arguments_: list[str]) -> dsl.ContainerSpec:
     return dsl.ContainerSpec(
-        image=cluster.image, command=["python", f"{cluster.source}/kubeflow/{script}"], args=arguments
+        image=cluster.image, command=["python", f"{cluster.source}/kubeflow/{script}"], args=arguments_
     )
 
 
 def _component(step: Callable, name: str) -> Callable[..., PipelineTask]:
     step.__name__ = name
     return dsl.container_component(step)
-
-
-def _allow(task: PipelineTask, cluster: KubeflowConfig, own: StepConfig) -> None:
-    """Gives a step its volume, its secrets and what it may use; Kubeflow's cache stays off, because TFX has its own."""
-    task.set_caching_options(False)
-    task.set_retry(own.retries, "10s", 2.0)
-    kubernetes.mount_pvc(task, cluster.claim, cluster.root)
-    if cluster.metadata.startswith(("postgresql://", "mysql://")):
-        keys = {"username": METADATA_USER, "password": METADATA_PASSWORD}
-        kubernetes.use_secret_as_env(task, cluster.metadata_secret, keys)
-    if cluster.ledger_secret:
-        kubernetes.use_secret_as_env(task, cluster.ledger_secret, {"password": LEDGER_PASSWORD})
-    if cluster.artifacts.startswith("s3://"):
-        _tell_s3(task, cluster.s3)
-    for set_, value in (
-        (task.set_cpu_request, own.cpu_request),
-        (task.set_cpu_limit, own.cpu_limit),
-        (task.set_memory_request, own.memory_request),
-        (task.set_memory_limit, own.memory_limit),
-    ):
-        if value:
-            set_(value)
-    if own.gpu:
-        task.set_accelerator_type(own.gpu_type)
-        task.set_accelerator_limit(own.gpu)
-    for label, value in own.node_selector.items():
-        kubernetes.add_node_selector(task, label, value)
 
 
 def _keep_beam_beside_what_is_staged(config: Config) -> None:
@@ -206,25 +262,6 @@ def _keep_beam_beside_what_is_staged(config: Config) -> None:
         if runner != _BESIDE:
             must = "run Beam in the step's own container, because `kubeflow.artifacts` are in a bucket"
             raise ConfigError(f"`beam_pipeline_args.{kind}` must {must}. Received: {runner}")
-
-
-def _tell_s3(task: PipelineTask, server: S3Config) -> None:
-    """Tells a step where artifacts are, and who it is there."""
-    from components.common import s3
-
-    for name, value in ((s3.ENDPOINT, server.endpoint), (s3.REGION, server.region), (s3.ADDRESSING, server.addressing)):
-        if value:
-            task.set_env_variable(name, value)
-    if server.secret:
-        keys = {"accesskey": s3.ACCESS_KEY, "secretkey": s3.SECRET_KEY}
-        kubernetes.use_secret_as_env(task, server.secret, keys)
-
-
-def _tell_webhook(task: PipelineTask, cluster: KubeflowConfig, settings: str) -> None:
-    """Gives the step that tells what became of a firing what the webhook's address must not hold itself."""
-    names = re.findall(r"\$\{?(\w+)", read(settings).schedule.webhook)
-    if cluster.webhook_secret and names:
-        kubernetes.use_secret_as_env(task, cluster.webhook_secret, {name: name for name in names})
 
 
 def in_image(config: Config) -> Config:

@@ -1,14 +1,42 @@
 """The `[kubeflow]` table: where a cluster keeps things, and what a step of each kind may use."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 
+from components.common.errors import ConfigError
 from components.common.server_urls import LEDGER, METADATA, server_url
-from components.common.settings import require
+from components.common.settings import qualified, require
 
 _CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[\w-][\w!.*'()-]*)*")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, RFC 1123
+_LABEL_KEY = re.compile(r"([a-z0-9][a-z0-9.-]{0,252}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL = re.compile(r"|[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_SUFFIXES = {"m": Decimal("0.001"), "": 1} | {
+    letter + i: Decimal(1024 if i else 1000) ** power for power, letter in enumerate("KMGTPE", 1) for i in ("", "i")
+}
 DEFAULT = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toleration:
+    """A taint of nodes that a step puts up with, as Kubernetes has it. operator: `Equal` or `Exists`. effect: empty for
+    all, or `NoSchedule`, `PreferNoSchedule`, `NoExecute`; seconds: how long, of the last."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+    seconds: int | None = None
+
+    def __post_init__(self):
+        require(self.operator in ("Equal", "Exists"), "operator", "be Equal or Exists", self.operator)
+        known = ("", "NoSchedule", "PreferNoSchedule", "NoExecute")
+        require(self.effect in known, "effect", f"be empty or one of {', '.join(known[1:])}", self.effect)
+        require(bool(self.key) or self.operator == "Exists", "key", "be set, or operator be Exists", self.key)
+        require(not self.value or self.operator == "Equal", "value", "be empty where operator is Exists", self.value)
+        require(self.seconds is None or self.effect == "NoExecute", "seconds", "come with NoExecute", self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,28 +44,67 @@ class StepConfig:
     """What a step may use.
 
     cpu_request, cpu_limit: cores, as `2` or `500m`. memory_request, memory_limit: as `4Gi`. gpu: number of accelerators
-    of gpu_type. retries: how often a step that failed is tried again. timeout_seconds: after which it is ended.
-    node_selector: labels that the node must have. An empty text sets nothing.
+    of gpu_type. ephemeral_storage: size of a folder of its own at /tmp, as `20Gi`, for copies of artifacts; a pod that
+    takes more is evicted. retries: how often a step that failed is tried again. timeout_seconds: after which a try is
+    ended. node_selector: labels that the node must have. tolerations: taints that it may have. labels, annotations: of
+    the pod. What is left out (None, or empty) is as `default` has it, or else as BUILT_IN.
     """
 
     cpu_request: str = ""
     cpu_limit: str = ""
     memory_request: str = ""
     memory_limit: str = ""
-    gpu: int = 0
-    gpu_type: str = "nvidia.com/gpu"
-    retries: int = 2
-    timeout_seconds: int = 6 * 3600
+    gpu: int | None = None
+    gpu_type: str = ""
+    ephemeral_storage: str = ""
+    retries: int | None = None
+    timeout_seconds: int | None = None
     node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("cpu_request", "cpu_limit"):
             require(bool(_CPU.fullmatch(getattr(self, name))), name, "be cores, as 2 or 500m", getattr(self, name))
-        for name in ("memory_request", "memory_limit"):
+        for name in ("memory_request", "memory_limit", "ephemeral_storage"):
             require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "be bytes, as 4Gi", getattr(self, name))
-        require(self.gpu >= 0, "gpu", "be at least 0", self.gpu)
-        require(0 <= self.retries <= 100, "retries", "be in [0, 100]", self.retries)
-        require(self.timeout_seconds >= 1, "timeout_seconds", "be at least 1", self.timeout_seconds)
+        for kind in ("cpu", "memory"):
+            self._check_limit(kind)
+        require(self.gpu is None or self.gpu >= 0, "gpu", "be at least 0", self.gpu)
+        require(self.retries is None or 0 <= self.retries <= 100, "retries", "be in [0, 100]", self.retries)
+        lasts = self.timeout_seconds is None or self.timeout_seconds >= 1
+        require(lasts, "timeout_seconds", "be at least 1", self.timeout_seconds)
+        for name in ("labels", "node_selector"):
+            for key, value in getattr(self, name).items():
+                valid = _LABEL_KEY.fullmatch(key) and _LABEL.fullmatch(value)
+                require(bool(valid), name, "be labels of Kubernetes (at most 63 letters, digits, -, _ and .)", key)
+        for key in self.annotations:
+            require(bool(_LABEL_KEY.fullmatch(key)), "annotations", "have keys as labels have", key)
+
+    def _check_limit(self, kind: str) -> None:
+        """Kubernetes refuses the pod otherwise, once the run has begun."""
+        request, limit = getattr(self, f"{kind}_request"), getattr(self, f"{kind}_limit")
+        within = not request or not limit or _amount(request) <= _amount(limit)
+        require(within, f"{kind}_request", f"be at most {kind}_limit ({limit})", request)
+
+    def over(self, default: "StepConfig") -> "StepConfig":
+        """This, and of another what it leaves out.
+
+        Raises:
+            ConfigError: the two do not go together.
+        """
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(default, **{name: value for name, value in own.items() if value not in (None, "", {}, ())})
+
+
+BUILT_IN = StepConfig(gpu=0, gpu_type="nvidia.com/gpu", retries=2, timeout_seconds=6 * 3600)
+
+
+def _amount(quantity: str) -> Decimal:
+    """A quantity of Kubernetes as a number."""
+    number = quantity.rstrip("mKMGTPEi")
+    return Decimal(number) * _SUFFIXES[quantity[len(number) :]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +132,28 @@ class S3Config:
 class KubeflowConfig:
     """Where a cluster keeps things.
 
-    image: of every step. source: folder of the project in it. claim: persistent volume claim that all steps share;
-    root: where it is mounted, and what `--root` is elsewhere. artifacts: empty: in a folder of `root`; or
+    image: of every step; image_pull_secrets: Kubernetes secrets of its registry; image_pull_policy: `Always`,
+    `IfNotPresent`, `Never`, or empty for Kubernetes' own choice. source: folder of the project in it. service_account:
+    of the steps of runs that `lockgate kubeflow run` and `schedule` start; empty: Kubeflow's own. run_seconds: after
+    which a whole run is ended, also one whose pods find no node; 0: never. Kubeflow Pipelines 2.17 and newer know it.
+    claim: persistent volume claim that all steps share; root: where it is mounted, and what `--root` is elsewhere.
+    artifacts: empty: in a folder of `root`; or
     `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`: only what must be locked is then on the
     volume. metadata: MLMD's server, `postgresql://host:port/database`, `mysql://host:port/database` or
     `grpc://host:port`. metadata_secret: Kubernetes secret with the `username` and `password` of the first two. ledger:
     address of the database of the ledger and of the count of decisions, `postgresql://user@host:port/database`, without
     a password; empty: files under `root`. ledger_secret: secret with its `password`. webhook_secret: secret whose keys
     are what `schedule.webhook` has as `$NAME`.
-    steps: by kind of node (`DPTrainer`, `Quantizer`, `Report`, …) what it may use; those that are not named take
-    `default`.
+    steps: by kind of node (`DPTrainer`, `Quantizer`, `Report`, `Pushed`) what it may use; what a kind leaves out it
+    takes from `default`.
     """
 
     image: str = "lockgate:latest"
+    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_policy: str = ""
     source: str = "/lockgate"
+    service_account: str = ""
+    run_seconds: int = 0
     claim: str = "lockgate"
     root: str = "/mnt/lockgate"
     artifacts: str = ""
@@ -92,6 +167,16 @@ class KubeflowConfig:
 
     def __post_init__(self):
         require(bool(self.image), "image", "name an image", self.image)
+        names = {"claim": self.claim, "service_account": self.service_account, "metadata_secret": self.metadata_secret}
+        names |= {"ledger_secret": self.ledger_secret, "webhook_secret": self.webhook_secret}
+        names |= {f"image_pull_secrets[{i}]": name for i, name in enumerate(self.image_pull_secrets)}
+        for setting, name in names.items():
+            valid = bool(_NAME.fullmatch(name)) or (not name and setting != "claim")
+            require(valid, setting, "be a name of Kubernetes (a-z, 0-9, - and .)", name)
+        known = ("", "Always", "IfNotPresent", "Never")
+        policy = self.image_pull_policy
+        require(policy in known, "image_pull_policy", f"be empty or one of {', '.join(known[1:])}", policy)
+        require(self.run_seconds >= 0, "run_seconds", "be at least 0", self.run_seconds)
         for name in ("source", "root"):
             value = getattr(self, name)
             require(value.startswith("/") and value != "/", name, "be an absolute path in the container", value)
@@ -103,7 +188,24 @@ class KubeflowConfig:
         server_url(self.metadata, replace(METADATA, subject="`metadata`", file=False))
         if self.ledger:
             server_url(self.ledger, replace(LEDGER, subject="`ledger`", file=False))
+        for kind in self.steps:
+            try:
+                self.step(kind)
+            except ConfigError as error:
+                raise ConfigError(qualified(str(error), f"steps.{kind}")) from None
 
     def step(self, kind: str) -> StepConfig:
         """What a node of this kind may use."""
-        return self.steps.get(kind) or self.steps.get(DEFAULT) or StepConfig()
+        default = self.steps.get(DEFAULT, StepConfig()).over(BUILT_IN)
+        return self.steps[kind].over(default) if kind in self.steps else default
+
+    def check_kinds(self, kinds: set[str]) -> None:
+        """Refuses tables of kinds of node that a graph has not.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        unknown = sorted(set(self.steps) - kinds - {DEFAULT})
+        if unknown:
+            known = ", ".join(sorted(kinds | {DEFAULT}))
+            raise ConfigError(f"`kubeflow.steps` must name kinds of node ({known}). Received: {unknown[0]}")

@@ -15,7 +15,7 @@ from components.common.mlmd import connection
 from components.example_gen.arrivals import require_unchanged
 from pipeline.config import Config
 from pipeline.places import Places
-from pipeline.runners.kubeflow.config import DEFAULT, StepConfig
+from pipeline.runners.kubeflow.config import DEFAULT
 from pipeline.runners.kubeflow.settings import read
 from pipeline.runners.kubeflow.shared import signs_of_life
 from pipeline.runs import records
@@ -84,7 +84,7 @@ def unchanged(settings: str, run: str) -> Iterator[None]:
 
 def longest(config: Config) -> float:
     """Seconds after which a run that gave no sign of life has ended."""
-    return max(step.timeout_seconds for step in {DEFAULT: StepConfig(), **config.kubeflow.steps}.values())
+    return max(config.kubeflow.step(kind).timeout_seconds for kind in (DEFAULT, *config.kubeflow.steps))
 
 
 def claim_of(config: Config, run: str) -> Claim | None:

@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from components.common import progress
 from components.common.errors import BudgetError, ConfigError, Interrupted, LockgateError, ServiceError
 from pipeline.guards import Signals, unwritable
 
@@ -37,72 +38,111 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _end_after(step.timeout)
             with signals.interrupting():
                 print(f"lockgate: {_run(step)}", flush=True)
-        except Interrupted as interrupted:
-            print(f"lockgate: {interrupted}", file=sys.stderr)
-            return interrupted.exit_code
-        except Exception as error:
-            told = explained(error, step)
+        except (Exception, Interrupted) as error:
+            told = error if isinstance(error, Interrupted) else explained(error, step.metadata)
             print(f"lockgate: {told}", file=sys.stderr)
+            if step.last_try and step.settings:
+                _close(step, told)
             return told.exit_code
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run_node.py", description="Runs one node of a compiled graph.")
-    parser.add_argument("--slice", required=True, help="the node's part of the graph, as compile.py wrote it")
-    parser.add_argument("--graph", required=True, help="fingerprint of the whole graph")
-    parser.add_argument("--code", required=True, help="fingerprint of the code that compiled it")
-    parser.add_argument("--run", required=True, help="the run's id")
-    parser.add_argument(
-        "--metadata", required=True, help="MLMD: a file, postgresql://host:port/database, mysql://… or grpc://…"
-    )
+    add_shared(parser)
+    parser.add_argument("--node", required=True, help="the node's id")
     parser.add_argument("--timeout", type=int, default=0, help="seconds after which the step is ended; 0: never")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a runtime parameter")
-    parser.add_argument("--settings", default="", help="the configuration, for a node that asks which span is due")
+    parser.add_argument("--carries", action="append", default=[], help="a piece of what steps share; the first has it")
+    parser.add_argument("--retries", type=int, help="how often the first step is tried again")
     parser.add_argument("--pushed", type=Path, help="a file for `true` or `false`: whether a model was pushed")
     parser.add_argument("--idle", type=Path, help="a file for `true` or `false`: whether the run has nothing to do")
+    parser.set_defaults(metadata="", settings="", last_try=False)  # what a step learns as it goes
     return parser
+
+
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every step."""
+    parser.add_argument("--root", type=Path, required=True, help="where the volume is mounted")
+    parser.add_argument("--graph", required=True, help="fingerprint of what the steps share, which is on the volume")
+    parser.add_argument("--run", required=True, help="the run's id")
 
 
 def _run(step: argparse.Namespace) -> str:
     """Runs the step; gives the sentence that says how it ended."""
-    checked(step)
-    from components.common import progress
-    from components.common.events import IDLE
     from components.common.mlmd import connection
+    from pipeline.runners.kubeflow import carried
     from pipeline.runners.kubeflow.imports import only_for
-    from pipeline.runners.kubeflow.slices import decode
+    from pipeline.runners.kubeflow.slices import sliced
 
-    part = decode(step.slice)
+    if step.carries:
+        carried.keep(step.root, "".join(step.carries))
+    common = checked(carried.kept(step.root, step.graph), step.run)
+    step.metadata, step.settings = common.metadata, common.settings
+    part = sliced(common.graph, step.node)
     with only_for(part):
         from pipeline.runners.kubeflow.shared import SharedRun
         from pipeline.runners.nodes import bind
-        from pipeline.spans import DUE, SPAN, as_range
-    given, idle, reading = dict(text.split("=", 1) for text in step.parameter), "", nullcontext()
-    if given.get(SPAN) == DUE:
-        from pipeline.runners.kubeflow.due import take_due, unchanged
-
-        given[SPAN], idle = take_due(step.settings, step.run, step.metadata)
-        reading = unchanged(step.settings, step.run)
-    if SPAN in given:
-        given[SPAN] = as_range(given[SPAN])
-    bind(part, step.run, **given)
-    node = part.nodes[0].pipeline_node
-    id, shared = node.node_info.id, SharedRun(connection(step.metadata), node, step.run)
+    joining = sliced(common.graph, step.node)  # whose contexts know the run before its parameters are known
+    bind(joining, step.run)
+    shared = SharedRun(connection(common.metadata), joining.nodes[0].pipeline_node, step.run)
     stopped = shared.join(step.graph)
-    if idle and not stopped:
-        shared.refuse(idle, IDLE)
-        stopped = idle
-    if stopped:
-        said = f"{id} is skipped, because {stopped}"
-    else:
-        with reading, progress.watching(lambda line: print(f"lockgate: {id}: {line}", flush=True)):
-            said = _launched(part, node, shared)
+    if step.retries is not None:
+        step.last_try = shared.begin() > step.retries
+    given, reading = dict(text.split("=", 1) for text in step.parameter), nullcontext()
+    if not stopped:
+        given, stopped, reading = _spanned(step, shared, given)
+    bind(part, step.run, **given)
+    said = f"{step.node} is skipped, because {stopped}"
+    if not stopped:
+        with reading, progress.watching(lambda line: print(f"lockgate: {step.node}: {line}", flush=True)):
+            said = _launched(part, part.nodes[0].pipeline_node, shared)
+    if step.idle:
+        _close_idle(step, shared.idle)
     if step.pushed:
         _answer(step.pushed, shared.has_pushed())
-    if step.idle:
-        _answer(step.idle, bool(stopped))  # before this node, nothing refuses
     return said
+
+
+def _spanned(
+    step: argparse.Namespace, shared, given: dict[str, str]
+) -> tuple[dict[str, str], str, AbstractContextManager]:
+    """The parameters with the span as a node is given it; why there is nothing to do, empty where there is; and a
+    context in which the span is read."""
+    from components.common.events import IDLE
+    from pipeline.spans import DUE, SPAN, as_range
+
+    if SPAN not in given:
+        return given, "", nullcontext()
+    if given[SPAN] != DUE:
+        return {**given, SPAN: as_range(given[SPAN])}, "", nullcontext()
+    from pipeline.runners.kubeflow.due import take_due, unchanged
+
+    span, idle = take_due(step.settings, step.run, step.metadata)
+    if idle:
+        shared.refuse(idle, IDLE)
+    return {**given, SPAN: as_range(span)}, idle, unchanged(step.settings, step.run)
+
+
+def _close_idle(step: argparse.Namespace, idle: str) -> None:
+    """Closes the run where it has nothing to do: the rest of it, and with that the report, is skipped."""
+    if idle:
+        from pipeline.runners.kubeflow.closing import close_idle
+        from pipeline.runners.kubeflow.settings import read
+
+        close_idle(read(step.settings), step.run, idle)
+    _answer(step.idle, bool(idle))
+
+
+def _close(step: argparse.Namespace, failure: LockgateError | Interrupted) -> None:
+    """Closes the run whose first step has failed for good: without that one there is no report."""
+    from pipeline.runners.kubeflow.closing import close
+    from pipeline.runners.kubeflow.settings import read
+
+    try:
+        close(read(step.settings), step.run, step.metadata, failure)
+    except Exception as error:
+        print(f"lockgate: the run is left without a record: {explained(error, step.metadata)}", file=sys.stderr)
 
 
 def _answer(file: Path, yes: bool) -> None:
@@ -111,22 +151,23 @@ def _answer(file: Path, yes: bool) -> None:
     file.write_text("true" if yes else "false")
 
 
-def checked(step: argparse.Namespace) -> None:
-    """Makes sure that the step, the image and the cluster fit together.
+def checked(common: "Carried", run: str) -> "Carried":  # noqa: F821 - imported late
+    """What the steps share, if the step, the image and the cluster fit together.
 
     Raises:
         ConfigError: they do not.
     """
     from pipeline.runners.kubeflow.slices import code_fingerprint
 
-    if "{{" in step.run:
-        raise ConfigError(f"Kubeflow Pipelines must fill in the run's id, as 2.4 and newer do. Received: {step.run}")
+    if "{{" in run:
+        raise ConfigError(f"Kubeflow Pipelines must fill in the run's id, as 2.5 and newer do. Received: {run}")
     own = code_fingerprint()
-    if own != step.code:
+    if own != common.code:
         raise ConfigError(
             "the image must hold the code that compiled the graph: build the image or compile again. "
-            f"Received: a graph of {step.code[:12]}, an image of {own[:12]}"
+            f"Received: a graph of {common.code[:12]}, an image of {own[:12]}"
         )
+    return common
 
 
 def _launched(part, node, shared) -> str:
@@ -180,7 +221,7 @@ def _made_ready(root: str, node, leftovers: list[int]):
     return StampingLauncher
 
 
-def explained(error: Exception, step: argparse.Namespace) -> LockgateError:
+def explained(error: Exception, metadata: str) -> LockgateError:
     """The one line; what MLMD's client raises when its server is away is the server's."""
     from ml_metadata import errors
 
@@ -191,7 +232,7 @@ def explained(error: Exception, step: argparse.Namespace) -> LockgateError:
     lost = ("connection to Metadata storage", "metadata source error")  # as TFX and MLMD's binding say it
     if isinstance(error, errors.StatusError) or any(words in str(error) for words in lost):
         reason = " ".join(str(error).split())
-        return ServiceError(f"MLMD at {step.metadata} must answer; the step can be tried again. Received: {reason}")
+        return ServiceError(f"MLMD at {metadata} must answer; the step can be tried again. Received: {reason}")
     return explain(error)
 
 

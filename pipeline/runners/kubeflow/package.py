@@ -9,8 +9,7 @@ import yaml
 
 from components.common.errors import ConfigError
 
-PUSHED, IDLE = "pushed", "idle"  # tasks that run only if something was pushed, or there was nothing to do
-_SETTINGS = "--settings"
+PUSHED = "pushed"  # a task that runs only if something was pushed
 _TYPES = {
     "STRING": (str,),
     "NUMBER_INTEGER": (int,),
@@ -99,16 +98,28 @@ def read(path: Path) -> Package:
 
 
 def _settings(spec: dict[str, Any]) -> str:
-    """What the first step that has settings is given."""
+    """The configuration among what the first step brings for all."""
+    from pipeline.runners.kubeflow.carried import among
+
     executors = spec.get("deploymentSpec", {}).get("executors", {}).values()
-    given = (executor.get("container", {}).get("args", []) for executor in executors)
-    return next((args[args.index(_SETTINGS) + 1] for args in given if _SETTINGS in args), "")
+    carried = (among(executor.get("container", {}).get("args", [])) for executor in executors)
+    return next((each.settings for each in carried if each), "")
 
 
 def steps(spec: dict[str, Any] | None) -> list[str]:
     """Names of the tasks that run a container, in the pipeline of a run as the API gives it back."""
-    spec = (spec or {}).get("pipeline_spec", spec) or {}
+    spec = _pipeline(spec)
     components = spec.get("components", {})
     dags = [part["dag"] for part in (spec.get("root", {}), *components.values()) if "dag" in part]
     tasks = {name: task["componentRef"]["name"] for dag in dags for name, task in dag.get("tasks", {}).items()}
     return [name for name, component in tasks.items() if "executorLabel" in components.get(component, {})]
+
+
+def rest(spec: dict[str, Any] | None) -> str:
+    """Name of the task that holds all but the first step, and is skipped where nothing is due; empty: none is."""
+    tasks = _pipeline(spec).get("root", {}).get("dag", {}).get("tasks", {})
+    return next((name for name, task in tasks.items() if "condition" in task.get("triggerPolicy", {})), "")
+
+
+def _pipeline(spec: dict[str, Any] | None) -> dict[str, Any]:
+    return (spec or {}).get("pipeline_spec", spec) or {}

@@ -2,7 +2,6 @@
 variants and the figures. It runs however the run ended."""
 
 import argparse
-import datetime
 import json
 import logging
 import os
@@ -24,94 +23,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
-    from pipeline.runners.kubeflow.node import checked, explained
+    from pipeline.runners.kubeflow.node import explained
 
     try:
-        checked(step)
-        print(f"lockgate: {_closed(step)}".rstrip())
+        print(f"lockgate: {_reported(step)}".rstrip())
     except Exception as error:
-        told = explained(error, step)
+        told = explained(error, step.metadata)
         print(f"lockgate: {told}", file=sys.stderr)
         return told.exit_code
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    from pipeline.runners.kubeflow.node import add_shared
+
     parser = argparse.ArgumentParser(prog="report.py", description="Closes a run: its record, page and figures.")
-    for name, about in (
-        ("graph", "fingerprint of the whole graph"),
-        ("code", "fingerprint of the code that compiled it"),
-        ("run", "the run's id"),
-        ("metadata", "place of MLMD"),
-        ("settings", "the configuration, as compile.py wrote it"),
-        ("executor-input", "what Kubeflow says of the outputs"),
-    ):
-        parser.add_argument(f"--{name}", required=True, help=about)
+    add_shared(parser)
+    parser.add_argument("--executor-input", required=True, help="what Kubeflow says of the outputs")
     parser.add_argument("--page", type=Path, required=True, help="file for the report's page")
     parser.add_argument("--variants", type=Path, required=True, help="file for the table of variants")
+    parser.set_defaults(metadata="")
     return parser
 
 
-def _closed(step: argparse.Namespace) -> str:
-    """Writes the record, and what Kubeflow's UI shows; gives the sentence that says how the run ended."""
-    from components.common.events import IDLE
-    from components.common.mlmd import connection
-    from pipeline.places import places_in_cluster
-    from pipeline.report.html import page, render
+def _reported(step: argparse.Namespace) -> str:
+    """Closes the run, and writes what Kubeflow's UI shows; gives the sentence that says how the run ended."""
+    from pipeline.report.html import render
+    from pipeline.runners.kubeflow import carried
     from pipeline.runners.kubeflow.imports import only_for
+    from pipeline.runners.kubeflow.node import checked
 
+    common = checked(carried.kept(step.root, step.graph), step.run)
+    step.metadata = common.metadata
     with only_for(None):
-        from pipeline.runners.kubeflow import due
+        from pipeline.runners.kubeflow.closing import close
         from pipeline.runners.kubeflow.settings import read
-        from pipeline.runners.kubeflow.shared import told_of
 
-    config, told = read(step.settings), told_of(connection(step.metadata), step.run)
-    if told.cause == IDLE:
-        firing = _said(due.close(config, places_in_cluster(config), step.run, None, told.refused))
-        lines = [f"# {config.name}: {told.refused}", "", *firing.spans()]
-        _write(step, page("idle.html.j2", pipeline=config.name, f=firing), lines, {"passed": 0, "pushed": 0})
-        return f"{told.refused}: nothing was run"
-    claim = due.claim_of(config, step.run)
-    record = _recorded(config, step.run, told, claim)
-    spans = _said(due.close(config, places_in_cluster(config), step.run, record, "")).spans() if claim else []
-    _write(step, render(record), [*_table(record), "", *spans], _figures(record))
+    closed = close(read(common.settings), step.run, common.metadata)
+    record = closed.record
+    _write(step, render(record), [*_table(record), "", *closed.spans], _figures(record))
     return f"the run is {record['state']}. {record['error'] or ''}"
-
-
-def _said(firing: Any) -> Any:
-    """A firing, of which was printed what it left out and what went wrong."""
-    for sentence in (*firing.spans(), *firing.problems):
-        print(f"lockgate: {sentence}")
-    return firing
-
-
-def _recorded(config: Any, run: str, told: Any, claim: Any) -> dict[str, Any]:
-    """The run's record, written on the volume."""
-    from pipeline.places import places_in_cluster
-    from pipeline.run import save
-    from pipeline.runners.kubeflow.due import mark_damaged
-    from pipeline.runs import blank, filled
-
-    root, span = Path(config.kubeflow.root), told.span
-    if span is None and claim:
-        span = claim.span
-    began = datetime.datetime.fromtimestamp(told.began, datetime.timezone.utc)
-    record = blank(config, root, run, span, began)
-    record["seconds"], record["nodes"] = round(told.ended - told.began, 1), told.nodes
-    if told.refused:
-        record.update(state="refused", exit_code=3, error=told.refused, cause=told.cause)
-    elif told.finished:
-        record.update(state="pushed", exit_code=0, cause=None)
-    elif told.error:
-        record.update(error=told.error, cause=told.error_cause, exit_code=2)
-    else:
-        record.update(error=f"every step must end well. {told.failed or 'One'} did not; its log says why")
-    Path(record["report"]).parent.mkdir(parents=True, exist_ok=True)
-    filled(record, places_in_cluster(config))
-    if claim:
-        mark_damaged(config, claim, record)
-    save(record)
-    return record
 
 
 def _write(step: argparse.Namespace, page: str, lines: list[str], figures: dict[str, float]) -> None:

@@ -1,14 +1,13 @@
-"""The configuration that a graph was compiled from, as text that travels with its steps."""
+"""The configuration that a graph was compiled from, as text that travels with it."""
 
 import json
 
 from pipeline.config import Config, from_dict
-from pipeline.runners.kubeflow.slices import packed, unpacked
 
 
 def written(config: Config) -> str:
-    """A configuration as the text of an argument."""
-    return packed(json.dumps(config.as_dict()).encode())
+    """A configuration as text."""
+    return json.dumps(config.as_dict())
 
 
 def read(text: str) -> Config:
@@ -17,4 +16,4 @@ def read(text: str) -> Config:
     Raises:
         ConfigError: it is a configuration of another version of this code.
     """
-    return from_dict(json.loads(unpacked(text)))
+    return from_dict(json.loads(text))

@@ -17,6 +17,7 @@ from pipeline.runners.nodes import state_name
 
 _REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
 _FAILED, _WHY = "lockgate_error", "lockgate_error_cause"
+_TRIES = "lockgate_tries"
 _PIPELINE, _RUN, _NODE = "pipeline", "pipeline_run", "node"
 _States = metadata_store_pb2.Execution
 _OPEN = (_States.NEW, _States.RUNNING)
@@ -106,6 +107,7 @@ class SharedRun:
 
     def __init__(self, database: metadata.ConnectionConfigType, node: pipeline_pb2.PipelineNode, run: str):
         self.database, self._node, self._run = database, node, run
+        self.idle = ""  # why the run has nothing to do, once this has joined it
 
     def join(self, graph: str) -> str:
         """Registers the run, or finds it.
@@ -131,7 +133,17 @@ class SharedRun:
                 context.custom_properties[_GRAPH].string_value = graph
                 handle.store.put_contexts([context])
         why = _said(context, _REFUSED)
-        return f"the run was refused: {why}" if why and not is_idle(context) else why
+        self.idle = why if is_idle(context) else ""
+        return self.idle or why and f"the run was refused: {why}"
+
+    def begin(self) -> int:
+        """Counts the tries of the step that runs first, this one among them."""
+        with metadata.Metadata(self.database) as handle:
+            context = handle.store.get_context_by_type_and_name(_RUN, self._run)
+            tries = 1 + (context.custom_properties[_TRIES].int_value if _TRIES in context.custom_properties else 0)
+            context.custom_properties[_TRIES].int_value = tries
+            handle.store.put_contexts([context])
+        return tries
 
     def refuse(self, why: str, cause: str) -> None:
         """Marks the run, so that the steps after this one do nothing."""
@@ -140,6 +152,7 @@ class SharedRun:
             context.custom_properties[_REFUSED].string_value = why
             context.custom_properties[CAUSE].string_value = cause
             handle.store.put_contexts([context])
+            self.idle = why if is_idle(context) else ""
 
     def failed(self, told: LockgateError) -> None:
         """Says on this step's execution why it did not end well, for the run's record."""

@@ -1,6 +1,7 @@
 """Waits for a run with a calm line a step, through restarts of the API server, and gives the run's exit code."""
 
 import dataclasses
+import datetime
 import re
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
 from components.common.errors import ServiceError
 from pipeline.runners.kubeflow.client import Away, Kubeflow
-from pipeline.runners.kubeflow.package import IDLE, PUSHED, steps
+from pipeline.runners.kubeflow.package import PUSHED, rest, steps
 
 _ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _ATTEMPT = re.compile(r"\(\d+\)$")  # Argo's name of one try of a task that is retried
@@ -24,12 +25,14 @@ class Pace:
         first: before the first new try when the server is away; each further pause is twice as long.
         longest: the longest such pause.
         patience: how long the server may be away.
+        pending: how long a step may wait for its pod to run before that is said.
     """
 
     interval: float = 5.0
     first: float = 1.0
     longest: float = 30.0
     patience: float = 600.0
+    pending: float = 300.0
 
 
 PACE = Pace()
@@ -67,7 +70,8 @@ def outcome(run: V2beta1Run, cancelled: bool = False) -> Outcome:
     own = set(steps(run.pipeline_spec))
     failed = tuple(t.display_name for t in broken if t.display_name in own) or tuple(t.display_name for t in broken)
     cancelled = cancelled or any(past.state == "CANCELING" for past in run.state_history or [])
-    pushed, idle = (any(t.display_name == n and t.state == "SUCCEEDED" for t in tasks) for n in (PUSHED, IDLE))
+    ended = {(t.display_name, t.state) for t in tasks}
+    pushed, idle = (PUSHED, "SUCCEEDED") in ended, (rest(run.pipeline_spec), "SKIPPED") in ended
     if run.state == "CANCELED" or (run.state == "FAILED" and cancelled):
         return Outcome(state="CANCELED", pushed=pushed, failed=failed, exit_code=130)
     if run.state == "FAILED" or broken:
@@ -130,14 +134,23 @@ def _progress(run: V2beta1Run, told: dict[str, str], say: Callable[[str], None])
     names = steps(run.pipeline_spec)
     for task in sorted(_tasks(run), key=lambda t: (t.start_time is None, t.start_time)):
         name, state = task.display_name, task.state
-        if name not in names or told.get(name) == state:
+        if name not in names or told.get(name) == state or (state == "PENDING" and not _is_late(task)):
             continue
         if state == "RUNNING":
             say(f"{name} started")
+        elif state == "PENDING":
+            say(f"{name} waits for its pod to run for over {PACE.pending:g} s: look at the pod's events")
         elif state in ("SUCCEEDED", "FAILED"):
             done = sum(s in ("SUCCEEDED", "FAILED") for n, s in told.items() if n != name) + 1
             say(f"{name} {'done' if state == 'SUCCEEDED' else 'failed'}{_lasted(task)}, {done} of {len(names)}")
         told[name] = state
+
+
+def _is_late(task: V2beta1PipelineTaskDetail) -> bool:
+    """Whether a step that was given to Kubernetes should have begun."""
+    began = task.start_time or task.create_time
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return began is not None and (now - began).total_seconds() > PACE.pending
 
 
 def _lasted(task: V2beta1PipelineTaskDetail) -> str:

@@ -17,8 +17,9 @@ from pipeline.graph import build
 from pipeline.places import places_of
 from pipeline.runners.beam.config import KINDS, check_text
 from pipeline.runners.beam.flags import IN_PROCESS, parser_of_beam, place
+from pipeline.runners.kubeflow.carried import among
 from pipeline.runners.kubeflow.compile import compile_config
-from pipeline.runners.kubeflow.slices import decode
+from pipeline.runners.kubeflow.slices import sliced
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -63,8 +64,8 @@ def test_a_step_of_kubeflow_carries_them(tmp_path):
     config = load("tiny", [setting("HoldoutScorer", PORTABLE)])
     compile_config(config, tmp_path / "tiny.yaml")
     spec = next(yaml.safe_load_all((tmp_path / "tiny.yaml").read_text()))
-    arguments = spec["deploymentSpec"]["executors"]["exec-holdoutscorer"]["container"]["args"]
-    part = decode(arguments[arguments.index("--slice") + 1])
+    arguments = spec["deploymentSpec"]["executors"]["exec-importexamplegen"]["container"]["args"]
+    part = sliced(among(arguments).graph, "HoldoutScorer")
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
     part.deployment_config.Unpack(deployment)
     executor = executable_spec_pb2.BeamExecutableSpec()

@@ -8,7 +8,7 @@ import filelock
 import pytest
 
 from pipeline.config import load
-from pipeline.runners.kubeflow.config import StepConfig
+from pipeline.runners.kubeflow.config import BUILT_IN
 from pipeline.runners.kubeflow.due import claim_of, close, longest, mark_damaged
 from pipeline.runs import blank
 from pipeline.schedule.firing import AT_WORK, NOTHING_NEW
@@ -99,6 +99,6 @@ def test_only_what_its_data_stopped_sets_the_claimed_files_aside(config, memory)
 
 def test_a_run_gives_a_sign_as_often_as_its_longest_step_may_take():
     one_hour = ["kubeflow.steps.default={timeout_seconds = 3600}"]
-    assert longest(load("tiny")) == StepConfig().timeout_seconds
+    assert longest(load("tiny")) == BUILT_IN.timeout_seconds
     assert longest(load("tiny", one_hour)) == 3600
     assert longest(load("tiny", [*one_hour, "kubeflow.steps.DPTrainer={timeout_seconds = 7200}"])) == 7200

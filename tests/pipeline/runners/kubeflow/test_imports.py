@@ -9,8 +9,8 @@ import pytest
 from pipeline.config import load
 from pipeline.graph import build
 from pipeline.places import places_of
-from pipeline.runners.kubeflow.slices import encode, sliced
 from pipeline.runners.nodes import compiled
+from tests.pipeline.runners.kubeflow.steps import arguments
 
 _HEAVY = (
     "apache_beam",
@@ -27,13 +27,15 @@ _PROGRAM = """
 import json, os, sys
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 from pipeline.runners.kubeflow.imports import only_for
-from pipeline.runners.kubeflow.slices import decode
-part = decode(sys.argv[1]) if sys.argv[1] else None
+from pathlib import Path
+from pipeline.runners.kubeflow.carried import kept
+from pipeline.runners.kubeflow.slices import sliced
+part = sliced(kept(Path(sys.argv[1]), sys.argv[2]).graph, sys.argv[3]) if sys.argv[3] else None
 with only_for(part):
     from pipeline.runners.kubeflow.shared import StampingLauncher
     from pipeline.runners.nodes import launch
 from tfx.utils import import_utils
-for path in sys.argv[3:]:
+for path in sys.argv[4:]:
     import_utils.import_class_by_path(path)
 before = [name for name in {heavy} if sys.modules.get(name) and "__getattr__" not in vars(sys.modules[name])]
 import apache_beam
@@ -43,10 +45,11 @@ print(json.dumps([before, apache_beam.__name__, tfx.components.Evaluator.__name_
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """A slice a node of the tiny preset."""
-    ir = compiled(build(load("tiny"), places_of(tmp_path_factory.mktemp("root"), "tiny"), None))
-    return {w.pipeline_node.node_info.id: encode(sliced(ir, w.pipeline_node.node_info.id)) for w in ir.nodes}
+def volume(tmp_path_factory):
+    """Where the tiny preset's graph is, and its fingerprint."""
+    root = tmp_path_factory.mktemp("root")
+    given = arguments(compiled(build(load("tiny"), places_of(root, "tiny"), None)), "", root, "nowhere")
+    return [str(root), given[given.index("--graph") + 1]]
 
 
 @pytest.mark.parametrize(
@@ -63,10 +66,10 @@ def parts(tmp_path_factory):
         ("HoldoutScorer", [], _BEAM),
     ],
 )
-def test_a_step_imports_what_its_node_needs_and_all_else_can_still_be_imported(parts, node, executor, needs):
+def test_a_step_imports_what_its_node_needs_and_all_else_can_still_be_imported(volume, node, executor, needs):
     program = _PROGRAM.replace("{heavy}", repr(list(_HEAVY)))
     told = subprocess.run(
-        [sys.executable, "-c", program, parts.get(node, ""), "--", *executor],
+        [sys.executable, "-c", program, *volume, node or "", *executor],
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,7 +1,9 @@
 """A step, in this process and against a sqlite MLMD: how it ends, and what it leaves there."""
 
+import datetime
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +17,17 @@ from components.example_gen.config import ROLES, SharesConfig
 from components.example_gen.shares import role_of
 from pipeline.config import load
 from pipeline.graph import build
-from pipeline.places import places_of
+from pipeline.places import places_in_cluster, places_of
+from pipeline.run import save
+from pipeline.runners.kubeflow import closing
+from pipeline.runners.kubeflow.carried import Carried, fingerprint, packed
 from pipeline.runners.kubeflow.node import main
 from pipeline.runners.kubeflow.settings import written
 from pipeline.runners.kubeflow.shared import told_of
-from pipeline.runners.kubeflow.slices import code_fingerprint, decode, encode, graph_fingerprint, sliced
+from pipeline.runners.kubeflow.slices import code_fingerprint, ordered, sliced
 from pipeline.runners.nodes import compiled
-from pipeline.schedule.claim import give_back
-from pipeline.schedule.state import Memory
+from pipeline.runs import blank
+from tests.pipeline.runners.kubeflow.steps import arguments
 
 NODE = "ImportSchemaGen"
 _States = metadata_store_pb2.Execution
@@ -53,18 +58,11 @@ def ir(ir_of):
 
 @pytest.fixture
 def step(tmp_path, ir):
-    """Runs a step; arguments may be given in place of the right ones."""
+    """Runs a step; what it is given may be put in place of the right things."""
 
     def run(node: str = NODE, *more: str, **changed: str) -> int:
-        arguments = {
-            "slice": encode(sliced(ir, node)),
-            "graph": graph_fingerprint(ir),
-            "code": code_fingerprint(),
-            "run": "run-1",
-            "metadata": str(tmp_path / "metadata.sqlite"),
-            **changed,
-        }
-        return main([*(part for name, value in arguments.items() for part in (f"--{name}", value)), *more])
+        given = {"ir": ir, "root": tmp_path / "volume", "metadata": str(tmp_path / "metadata.sqlite"), **changed}
+        return main([*arguments(node=node, **given), *more])
 
     return run
 
@@ -102,14 +100,15 @@ def test_another_run_takes_the_result_from_the_cache(step, store):
     assert [e.last_known_state for e in store().get_executions()] == [_States.COMPLETE, _States.CACHED]
 
 
-def test_after_a_refusal_a_step_does_nothing_and_ends_well(step, store, ir, capsys):
+def test_after_a_refusal_a_step_does_nothing_and_ends_well(step, store, ir, tmp_path, capsys):
     from pipeline.runners.kubeflow.shared import SharedRun
     from pipeline.runners.nodes import bind
 
     part = sliced(ir, NODE)
     bind(part, "run-1")
     shared = SharedRun(connection(str(store()._config.sqlite.filename_uri)), part.nodes[0].pipeline_node, "run-1")
-    shared.join(graph_fingerprint(ir))
+    given = arguments(ir, NODE, tmp_path / "volume", str(tmp_path / "metadata.sqlite"))
+    shared.join(given[given.index("--graph") + 1])
     shared.refuse("DPTrainer: the budget is spent", "budget")
     assert step() == 0 and store().get_executions() == []
     assert "is skipped, because the run was refused: DPTrainer: the budget is spent" in capsys.readouterr().out
@@ -119,7 +118,6 @@ def test_after_a_refusal_a_step_does_nothing_and_ends_well(step, store, ir, caps
     ("changed", "says"),
     [
         ({"code": "0" * 64}, "the image must hold the code that compiled the graph"),
-        ({"slice": "bm90aGluZw=="}, "a step must carry a slice of a compiled graph"),
         ({"run": "{{$.pipeline_job_uuid}}"}, "Kubeflow Pipelines must fill in the run's id"),
         ({"metadata": "mysql://user:secret@there/x"}, "MLMD's place must hold no password"),
     ],
@@ -130,9 +128,39 @@ def test_what_does_not_fit_is_one_line(step, capsys, changed, says):
     assert len(said) == 1 and said[0].startswith(f"lockgate: {says}") and "secret" not in said[0]
 
 
-def test_a_step_of_another_graph_does_not_join_a_run(step, capsys):
+def test_what_steps_share_must_be_on_the_volume_and_as_it_was_written(step, tmp_path, capsys):
+    def said() -> str:
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        return line
+
     assert step() == 0
-    assert step(graph="f" * 64) == 2
+    (file,) = (tmp_path / "volume" / "graphs").iterdir()
+    given = ["--root", str(tmp_path / "volume"), "--graph", file.name, "--node", NODE, "--run", "run-2"]
+    capsys.readouterr()
+    file.write_text(file.read_text()[:-8])
+    assert main(given) == 2 and "must be as `lockgate kubeflow compile` wrote it. Received: another" in said()
+    file.unlink()
+    assert main(given) == 2 and "must be on the volume, where the first step puts it: start a new run" in said()
+
+
+def test_the_first_step_brings_what_steps_share_and_mends_what_is_there(ir, tmp_path, capsys):
+    shared = Carried(graph=ir, settings="", code=code_fingerprint(), metadata=str(tmp_path / "metadata.sqlite"))
+    text = packed(shared)
+    given = ["--root", str(tmp_path), "--graph", fingerprint(text), "--node", NODE, "--run", "run-1"]
+    dash = text.index("-")  # a piece may begin so, and is no flag
+    pieces = [text[:dash], text[dash:2000], text[2000:]] if dash < 2000 else [text[:2000], text[2000:dash], text[dash:]]
+    for _ in range(2):
+        assert main([*given, *(f"--carries={piece}" for piece in pieces)]) == 0
+        (file,) = (tmp_path / "graphs").iterdir()
+        assert file.name == fingerprint(text) and file.read_text() == text
+        file.write_text("cut")
+    assert main([*given, f"--carries={text[:-4]}"]) == 2
+    assert "must be as `lockgate kubeflow compile` wrote it" in capsys.readouterr().err
+
+
+def test_a_step_of_another_graph_does_not_join_a_run(step, ir_of, capsys):
+    assert step() == 0
+    assert step(ir=ir_of("trainer.steps=13")) == 2
     assert "all steps of a run must be of one graph" in capsys.readouterr().err
 
 
@@ -158,14 +186,12 @@ def dated(tmp_path, step, ir_of):
     patterns = [f'data.roles.{role}="{{YYYY}}-{{MM}}-{{DD}}/{role}/*"' for role in ("train", "public")]
     shares = ['data.roles.holdout=""', 'data.roles.validation=""', "data.shares={holdout=0.3, validation=0.2}"]
     settings = [f"data.root={tmp_path / 'data'}", "data.marker=_SUCCESS", *patterns, *shares]
-    whole = ir_of(*settings)
     config = load("tiny", [*settings, f"kubeflow.root={tmp_path / 'root'}"])
-    carried = written(config)
+    own = {"ir": ir_of(*settings), "settings": written(config)}
 
     def run(span: str, id: str, *more: str, node: str = "ImportExampleGen") -> int:
-        own = {"slice": encode(sliced(whole, node)), "graph": graph_fingerprint(whole), "run": id}
-        asked = ("--parameter", f"span={span}", "--settings", carried) if node == "ImportExampleGen" else ()
-        return step(node, *asked, *more, **own)
+        asked = ("--parameter", f"span={span}") if node == "ImportExampleGen" else ()
+        return step(node, *asked, *more, run=id, **own)
 
     return run
 
@@ -199,19 +225,23 @@ def test_a_step_takes_the_span_that_is_due_and_where_none_is_the_run_does_nothin
     assert dated("due", "run-2") == 0  # while the first may still be at work
     assert "is skipped, because another retraining of this pipeline is at work" in capsys.readouterr().out
 
-    decided = {"config": "tiny", "run": "run-1", "data": {"span": 20783}, "exit_code": 3, "cause": "gate"}
+    began = datetime.datetime.now(datetime.timezone.utc)
+    decided = blank(load("tiny"), tmp_path / "root", "run-1", 20783, began)
     (tmp_path / "root" / "runs" / "run-1").mkdir(parents=True)
-    (tmp_path / "root" / "runs" / "run-1" / "run.json").write_text(json.dumps(decided))
+    save({**decided, "state": "refused", "exit_code": 3, "cause": "gate"})
+    pages = []
     for _ in range(2):  # the second time as a step that is tried again, when there is something
         assert dated("due", "run-3", "--idle", str(tmp_path / "idle")) == 0
         said = "lockgate: ImportExampleGen is skipped, because nothing new has arrived"
         assert said in capsys.readouterr().out and (tmp_path / "idle").read_text() == "true"
+        pages.append((tmp_path / "root" / "status.html").read_text())
         (tmp_path / "data" / "2026-11-27" / "_SUCCESS").touch()
     assert dated("", "run-3", node=NODE) == 0
     assert "lockgate: ImportSchemaGen is skipped, because nothing new has arrived" in capsys.readouterr().out
     assert len(store().get_executions()) == 1
 
-    give_back(Memory(tmp_path / "root", "tiny"), "run-3")  # as its report does
+    assert ["Nothing is due" in page for page in pages] == [True, False]
+
     assert dated("due", "run-4") == 0
     assert [a.custom_properties["span"].int_value for a in store().get_artifacts()] == [20783, 20784]
 
@@ -243,7 +273,7 @@ def test_a_root_that_cannot_be_written_is_one_line(step, tmp_path, capsys):
 
 
 def test_a_slice_holds_its_node_alone_and_nothing_of_where_mlmd_is(ir, tmp_path):
-    part = decode(encode(sliced(ir, "DPTrainer")))
+    part = sliced(ir, "DPTrainer")
     assert [n.pipeline_node.node_info.id for n in part.nodes] == ["DPTrainer"]
     text = part.SerializeToString().decode(errors="replace")
     assert "DPTrainer_Executor" in text and "PrunerX" not in text and "Quantizer_Executor" not in text
@@ -254,9 +284,9 @@ def test_the_graph_is_the_same_however_often_it_is_compiled(ir, tmp_path):
     config = load("tiny")
     places = replace(places_of(tmp_path / "root", config.name), metadata=str(tmp_path / "metadata.sqlite"))
     again = compiled(build(config, places, span=None))
-    assert graph_fingerprint(again) == graph_fingerprint(ir)
+    assert ordered(again).SerializeToString(deterministic=True) == ordered(ir).SerializeToString(deterministic=True)
     changed = compiled(build(load("tiny", ["trainer.steps=13"]), places, span=None))
-    assert graph_fingerprint(changed) != graph_fingerprint(ir)
+    assert ordered(changed) != ordered(ir)
 
 
 def test_a_step_that_takes_too_long_is_ended(tmp_path):
@@ -274,3 +304,31 @@ def test_a_step_that_takes_too_long_is_ended(tmp_path):
     done = subprocess.run([sys.executable, "-c", text], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 143 and "must end within 1 s" in done.stderr
     assert json.dumps(done.stdout) == '""'
+
+
+@pytest.fixture
+def in_a_file(tmp_path, monkeypatch):
+    """MLMD is the test's file for the record too, where a cluster has a server."""
+
+    def places(config):
+        return replace(places_in_cluster(config), metadata=str(tmp_path / "metadata.sqlite"))
+
+    monkeypatch.setattr(closing, "places_in_cluster", places)
+
+
+def test_the_first_steps_last_try_leaves_the_runs_record_where_there_is_no_report(dated, in_a_file, tmp_path, capsys):
+    (tmp_path / "data" / "2026-11-26" / "train" / "a").write_bytes(b"no TFRecord file")
+    record = tmp_path / "root" / "runs" / "run-1" / "run.json"
+    assert dated("2026-11-26", "run-1", "--retries", "1") == 2 and not record.exists()
+    assert dated("2026-11-26", "run-1", "--retries", "1") == 2
+    kept = json.loads(record.read_text())
+    (line, _) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("lockgate: "))
+    assert (kept["state"], kept["exit_code"], kept["cause"]) == ("failed", 2, "data")
+    assert line == f"lockgate: {kept['error']}"
+
+
+def test_what_is_missing_before_a_node_begins_is_in_the_record_too(dated, in_a_file, tmp_path):
+    shutil.rmtree(tmp_path / "data")
+    assert dated("due", "run-1", "--retries", "0") == 2
+    kept = json.loads((tmp_path / "root" / "runs" / "run-1" / "run.json").read_text())
+    assert kept["state"] == "failed" and str(tmp_path / "data") in kept["error"] and kept["cause"] == "data"

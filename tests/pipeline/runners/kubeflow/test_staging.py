@@ -19,10 +19,10 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.common import gcs, remote, s3
 from components.common.mlmd import connection
 from pipeline.runners.kubeflow.node import main
-from pipeline.runners.kubeflow.slices import code_fingerprint, encode, graph_fingerprint, sliced
 from pipeline.runners.nodes import compiled
 from tests.e2e import kubeflow_nodes as nodes
 from tests.gcs_server import gcs_server
+from tests.pipeline.runners.kubeflow.steps import arguments
 from tests.s3_server import BUCKET, S3Server, held
 
 PROJECT = Path(__file__).parents[4]
@@ -55,10 +55,8 @@ class Bench:
             settings = {"pipeline_name": "small", "pipeline_root": self.root, "enable_cache": True}
             self.compiled[parts] = compiled(Pipeline(components=list(parts), **settings))
         ir = self.compiled[parts]
-        said = {"slice": encode(sliced(ir, step)), "graph": graph_fingerprint(ir), "code": code_fingerprint()}
-        said |= {"run": run, "metadata": str(self.folder / "metadata.sqlite")}
         given = [part for name, value in parameters.items() for part in ("--parameter", f"{name}={value}")]
-        return [*(part for name, value in said.items() for part in (f"--{name}", value)), *given]
+        return [*arguments(ir, step, self.folder, str(self.folder / "metadata.sqlite"), run), *given]
 
     def run(self, step: str, *parts: BaseNode, **given: str) -> int:
         """Runs a step in this process."""

@@ -18,9 +18,13 @@ from tests.pipeline.runners.kubeflow.stub import look
 DONE = {"trainer": "SUCCEEDED", "selector": "SUCCEEDED", "report": "SUCCEEDED"}
 
 
+REST = {"componentRef": {"name": "comp-exit-handler-1"}, "triggerPolicy": {"condition": "of the first step"}}
+SPEC = {"root": {"dag": {"tasks": {"exit-handler-1": REST}}}}
+
+
 def run_of(shown: dict) -> kfp_server_api.V2beta1Run:
     class Response:
-        data = json.dumps(shown)
+        data = json.dumps({**shown, "pipeline_spec": SPEC})
 
     return kfp_server_api.ApiClient().deserialize(Response, "V2beta1Run")
 
@@ -31,8 +35,8 @@ def run_of(shown: dict) -> kfp_server_api.V2beta1Run:
         (look("SUCCEEDED", **DONE, pushed="SUCCEEDED"), 0, "SUCCEEDED"),
         (look("SUCCEEDED", **DONE, pushed="SKIPPED"), 3, "SUCCEEDED"),
         (look("SUCCEEDED", **DONE), 3, "SUCCEEDED"),
-        (look("SUCCEEDED", **DONE, idle="SUCCEEDED"), 0, "SUCCEEDED"),
-        (look("SUCCEEDED", **DONE, idle="SKIPPED"), 3, "SUCCEEDED"),
+        (look("SUCCEEDED", reader="SUCCEEDED", **{"exit-handler-1": "SKIPPED"}), 0, "SUCCEEDED"),
+        (look("SUCCEEDED", **DONE, **{"other-dag": "SKIPPED"}), 3, "SUCCEEDED"),
         ({"state": "SUCCEEDED"}, 3, "SUCCEEDED"),
         (look("FAILED", trainer="FAILED"), 1, "FAILED"),
         (look("FAILED", error="main: Error (exit code 1)", trainer="FAILED"), 1, "FAILED"),
@@ -77,12 +81,12 @@ def test_progress_is_a_line_for_each_steps_start_and_end(server, started):
     assert wait(*started, lines.append).exit_code == 0
     assert lines == [
         "trainer started",
-        "trainer done in 120 s, 1 of 4",
+        "trainer done in 120 s, 1 of 5",
         "selector started",
-        "selector done in 120 s, 2 of 4",
-        "pushed done in 120 s, 3 of 4",
+        "selector done in 120 s, 2 of 5",
+        "pushed done in 120 s, 3 of 5",
         "report started",
-        "report done in 120 s, 4 of 4",
+        "report done in 120 s, 4 of 5",
     ]
 
 
