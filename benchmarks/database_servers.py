@@ -13,9 +13,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from components.privacy.database import DRIVERS
+from components.common.databases import DRIVERS
 
 _START_SECONDS = 60
+_WHO = "host all lockgate 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"  # its owner without a password
 
 
 @dataclass(kw_only=True)
@@ -83,6 +84,7 @@ def postgresql() -> Iterator[Server]:
     user, port = _owner("postgres"), _free_port()
     with _folder(user) as data:
         _made([initdb, "-D", f"{data}/d", "-U", "lockgate", "--auth=trust", "--no-sync"], user)
+        Path(data, "d", "pg_hba.conf").write_text(_WHO)
         command = [postgres, "-D", f"{data}/d", "-p", str(port), "-k", str(data), "-c", "listen_addresses=127.0.0.1"]
         server = Server(
             command=[*command, "-c", "max_connections=200"],

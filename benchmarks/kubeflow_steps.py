@@ -1,7 +1,7 @@
 """What running on Kubeflow costs: a step in units of `import tensorflow`, and the whole run against a local one.
 
 Both are run as Kubeflow Pipelines would run them, by the tests' harness: every step a process of its own, with nothing
-but what the compiled file sets, MLMD in a MariaDB. A step that comes from TFX's cache has no work of its own, so all
+but what the compiled file sets, MLMD in a PostgreSQL. A step that comes from TFX's cache has no work of its own, so all
 that it takes is overhead; every node of the graph but the two that are never cached is measured so, one at a time, in
 turns with a bare `import tensorflow`.
 
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.database_servers import mariadb
+from benchmarks.database_servers import postgresql
 from benchmarks.dp_accuracy import tell
 from pipeline.config import load
 from pipeline.runners.kubeflow.compile import compile_config
@@ -35,12 +35,12 @@ _NO_NODE = ("Report", "report", "pushed")
 
 @contextmanager
 def place(folder: Path) -> Iterator[str]:
-    """Where MLMD is: a MariaDB of its own."""
-    with mariadb() as server:
-        server.execute(f"CREATE USER {_SECRET['username']} IDENTIFIED BY '{_SECRET['password']}'")
-        server.execute(f"GRANT ALL ON *.* TO {_SECRET['username']}")
+    """Where MLMD is: a PostgreSQL of its own."""
+    with postgresql() as server:
+        server.execute(f"CREATE USER {_SECRET['username']} PASSWORD '{_SECRET['password']}'")
         server.fresh("mlmd")
-        yield f"mysql://{server.url.split('@')[1].split('/')[0]}/mlmd"
+        server.execute(f"ALTER DATABASE mlmd OWNER TO {_SECRET['username']}")
+        yield f"postgresql://{server.url.split('@')[1].split('/')[0]}/mlmd"
 
 
 def ran(config: str, folder: Path, metadata: str, parallel: int) -> tuple[Run, float]:
@@ -50,7 +50,7 @@ def ran(config: str, folder: Path, metadata: str, parallel: int) -> tuple[Run, f
     mounts = (f"kubeflow.source={PROJECT}", f"kubeflow.root={root}", f"kubeflow.metadata={metadata}")
     compile_config(load(config, list(mounts)), folder / "compiled.yaml")
     begun = time.monotonic()
-    run = Cluster(folder=folder / "steps", secrets={"mysql-secret": _SECRET}, parallel=parallel).run(
+    run = Cluster(folder=folder / "steps", secrets={"lockgate-postgres": _SECRET}, parallel=parallel).run(
         folder / "compiled.yaml"
     )
     if run.state != SUCCEEDED:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from components.common.errors import ConfigError, Interrupted, LockgateError
-from pipeline import kubeflow, ledger
+from pipeline import kubeflow, ledger, metadata
 from pipeline.config import load
 from pipeline.options import DEFAULT_ROOT, ClusterOption, ConfigOption, JsonOption, RootOption, SetOption
 from pipeline.schedule import commands
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(kubeflow.app, name="kubeflow")
+app.add_typer(metadata.app, name="metadata")
 for command in (commands.retrain, commands.schedule, commands.status, commands.clean):
     app.command()(command)
 

@@ -268,7 +268,8 @@ def _gates(
             data=data,
             privacy=to_json(config.privacy),
             competitors=len(made),
-            decisions=str(places.decisions),
+            decisions=places.decisions,
+            counted=places.counted,
         ).with_id(f"CompressionGate-{name}")
         for name, variant in made.items()
     ]

@@ -1,7 +1,8 @@
 """What all tests share. tf_keras is the Keras of this project, which must be said before TensorFlow is imported."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from benchmarks.database_servers import Server
     from tests.s3_server import S3Server
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -26,6 +28,28 @@ def skip_without(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"must be there in CI: {what}", pytrace=False)
     pytest.skip(what)
+
+
+def _started(server: "Callable[[], AbstractContextManager[Server]]") -> "Iterator[Server]":
+    try:
+        with server() as running:
+            yield running
+    except FileNotFoundError as missing:
+        skip_without(f"Debian's package {missing}")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> "Iterator[Server]":
+    from benchmarks.database_servers import postgresql
+
+    yield from _started(postgresql)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> "Iterator[Server]":
+    from benchmarks.database_servers import mariadb
+
+    yield from _started(mariadb)
 
 
 @pytest.fixture(scope="session")

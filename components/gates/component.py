@@ -42,8 +42,10 @@ def CompressionGate(
     privacy: Parameter[str],
     competitors: Parameter[int],
     decisions: Parameter[str],
+    counted: Parameter[str],
 ) -> None:
-    """Judges `variant` against `parent` by what was measured on `holdout`; only `pass` blesses."""
+    """Judges `variant` against `parent` by what was measured on `holdout`; only `pass` blesses. The decision is counted
+    in `decisions`, which takes over what was counted in the file `counted` before."""
     gates, data_config = from_json(GatesConfig, config), from_json(DataConfig, data)
     facts = json.loads(Path(variant.uri, "variant.json").read_text())
     content = Path(variant.uri, "model.tflite").read_bytes()
@@ -51,7 +53,8 @@ def CompressionGate(
     probed = json.loads(Path(probes.uri, "probes.json").read_text()).get(facts["recipe"])
     _require_same(facts, content, models, probed)
     table = read_table(str(Path(scores.uri, "table")), tuple(models), gates.slices, len(data_config.classes))
-    spent = Decisions(decisions).take(table.digests, _key(models, config), gates.alpha / gates.planned_decisions)
+    each = gates.alpha / gates.planned_decisions
+    spent = Decisions(decisions, counted).take(table.digests, _key(models, config), each)
     statement = load_statement(variant.uri)
     measured = Measurement(
         overall=measurement.against(table, PARENT, facts["recipe"]),

@@ -8,18 +8,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from components.common.errors import ConfigError, ServiceError
+from components.common.databases import WAIT_SECONDS, engine_of, reason
+from components.common.errors import ServiceError
+from components.common.server_urls import LEDGER, POSTGRESQL, server_url
+from components.common.server_urls import LEDGER_PASSWORD as PASSWORD
 from components.common.sqlite import locking_engine
 from components.privacy.entries import Entry
+from components.privacy.migrations import SCHEMA
 
-PASSWORD = "LOCKGATE_LEDGER_PASSWORD"
-SCHEMA = "0002"  # the newest of migrations/versions
-DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
-_WAIT_SECONDS = 60
 _POSTGRESQL = (
-    f"lock_timeout={_WAIT_SECONDS}s",
-    f"idle_in_transaction_session_timeout={_WAIT_SECONDS}s",
-    "enable_sort=off",  # so that the newest few come by the index: it takes them for a third of all, and would scan
+    f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{WAIT_SECONDS}s'; "
+    "SET LOCAL enable_sort = off; "  # so that the newest few come by the index: it takes them for a third of all
 )
 
 metadata = sa.MetaData()
@@ -38,31 +38,31 @@ lock = sa.Table("ledger_lock", metadata, sa.Column("id", sa.Integer, primary_key
 # What a reservation executes under the lock goes past SQLAlchemy, which would take longer than the database.
 _COLUMNS = ", ".join(Entry._fields)
 _READ = f"SELECT {_COLUMNS} FROM entries WHERE number >= {{first:d}} ORDER BY number"
-_LOCK_THEN_READ = f"SELECT id FROM ledger_lock FOR UPDATE; {_READ}"
+_LOCK_THEN_READ = f"{_POSTGRESQL}SELECT id FROM ledger_lock FOR UPDATE; {_READ}"
 _READ_LOCKED = (
     "SELECT CONCAT_WS('\n', number, HEX(curve), kind, made, hash, body) "
     "FROM ledger_lock LEFT JOIN entries ON number >= {first:d} FOR UPDATE"
 )
 _APPEND = f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-_VERSION = sa.text("SELECT version_num FROM alembic_version")
 
 
 class Database:
     """Where the entries are.
 
     Args:
-        place: path of a sqlite file, made with mode 0600, or a URL `postgresql://user@host/name`, `mysql://…`,
-            `mariadb://…` without a password, which comes from the environment's LOCKGATE_LEDGER_PASSWORD.
+        place: path of a sqlite file, made with mode 0600, or an address `postgresql://user@host/name`, `mysql://…`,
+            `mariadb://…`, see `server_url`, without a password, which comes from the environment's
+            LOCKGATE_LEDGER_PASSWORD.
 
     Raises:
-        ConfigError: the URL is none, or holds a password.
+        ConfigError: the address is none, or holds a password.
         ServiceError: by every method, if the database cannot be used.
     """
 
     def __init__(self, place: str | Path):
         self.place, self._ready = str(place), False
         self._is_file = "://" not in self.place
-        self._engine = locking_engine(self.place, _WAIT_SECONDS) if self._is_file else _server(self.place)
+        self._engine = locking_engine(self.place, WAIT_SECONDS) if self._is_file else server_engine(self.place)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -73,8 +73,8 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except (OSError, sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
-            reason = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise ServiceError(f"the ledger {self.place} must be readable and writable. Received: {reason}") from None
+            must = f"the ledger {self.place} must be readable and writable"
+            raise ServiceError(f"{must}. Received: {reason(error)}") from None
 
     def close(self) -> None:
         """Gives its connections back."""
@@ -87,13 +87,7 @@ class Database:
         if self._is_file:
             Path(self.place).touch(mode=0o600)
         with self._engine.connect() as connection:
-            if not _is_current(connection):
-                from components.privacy.migrations import upgrade
-
-                with _alone(connection):
-                    if not _is_current(connection):
-                        upgrade(connection)
-                    connection.commit()
+            SCHEMA.prepare(connection)
         self._ready = True
 
 
@@ -111,7 +105,8 @@ def read(connection: sa.Connection, first: int = 0) -> list[Entry]:
         return sorted(_parted(line) for (line,) in lines if line)
     cursor = _executed(connection, (_LOCK_THEN_READ if name == "postgresql" else _READ).format(first=first))
     if name == "postgresql":
-        cursor.nextset()
+        for _ in range(_LOCK_THEN_READ.count(";")):
+            cursor.nextset()
     return [Entry._make(row) for row in cursor.fetchall()]
 
 
@@ -139,47 +134,19 @@ def _parted(line: str) -> Entry:
     return Entry(int(number), kind, made, body, bytes.fromhex(curve), hash_)
 
 
-def _server(place: str) -> sa.Engine:
-    try:
-        url = sa.make_url(place)
-    except sa.exc.ArgumentError:
-        url = None
-    if url is None or url.drivername not in DRIVERS:
-        known = ", ".join(f"{name}://" for name in DRIVERS)
-        raise ConfigError(f"a ledger must be a file or one of {known}. Received: {place.split('://')[0]}://…")
-    if url.password is not None:
-        raise ConfigError(f"a ledger's URL must hold no password, the lineage keeps it. Give it in {PASSWORD}")
-    waits = (
-        {"options": " ".join(f"-c {setting}" for setting in _POSTGRESQL)}
-        if url.drivername == "postgresql"
-        else {"init_command": f"SET SESSION innodb_lock_wait_timeout={_WAIT_SECONDS}"}
-    )
-    return sa.create_engine(
-        url.set(drivername=DRIVERS[url.drivername], password=os.environ.get(PASSWORD)),
-        isolation_level="READ COMMITTED",
-        pool_size=1,
-        pool_pre_ping=True,
-        connect_args={**waits, "connect_timeout": 10},
-    )
+def server_engine(place: str) -> sa.Engine:
+    """An engine for what is kept on the ledger's server.
+
+    Raises:
+        ConfigError: `place` is no address of one.
+    """
+    url = server_url(place, LEDGER)
+    engine = engine_of(url, url.user, os.environ.get(PASSWORD))
+    if url.scheme != POSTGRESQL:
+        sa.event.listen(engine, "connect", _wait_for_locks)
+    return engine
 
 
-def _is_current(connection: sa.Connection) -> bool:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return False
-    return connection.execute(_VERSION).scalars().all() == [SCHEMA]
-
-
-@contextmanager
-def _alone(connection: sa.Connection) -> Iterator[None]:
-    """Keeps other processes from changing the schema meanwhile; sqlite's transaction does so by itself."""
-    name = connection.dialect.name
-    if name == "postgresql":
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('lockgate ledger'))"))
-    if name not in ("mysql", "mariadb"):
-        yield
-        return
-    connection.execute(sa.text("SELECT GET_LOCK('lockgate ledger', 60)"))
-    try:
-        yield
-    finally:
-        connection.execute(sa.text("SELECT RELEASE_LOCK('lockgate ledger')"))
+def _wait_for_locks(connection, _record) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {WAIT_SECONDS}")

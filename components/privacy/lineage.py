@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ml_metadata import errors, metadata_store
+from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.common.errors import GateError, ServiceError
+from components.common.errors import GateError
 from components.common.events import INPUTS, OUTPUTS
-from components.common.mlmd import connection
+from components.common.mlmd import opened
 from components.privacy.statement import load_statement
 from components.privacy.taint import Artifact, Execution
 
@@ -36,11 +36,8 @@ def ancestry(place: str, artifacts: Iterable[int]) -> Ancestry:
     Raises:
         ServiceError: MLMD cannot be read.
     """
-    try:
-        return _Walk(metadata_store.MetadataStore(connection(place))).from_artifacts(set(artifacts))
-    except errors.StatusError as error:
-        reason = " ".join(str(error).split())
-        raise ServiceError(f"the metadata {place} must be readable. Received: {reason}") from None
+    with opened(place) as store:
+        return _Walk(store).from_artifacts(set(artifacts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +58,17 @@ def descendants(place: str, uris: Iterable[str]) -> list[Descendant]:
     Args:
         place: of MLMD, see `mlmd.connection`. uris: of Examples artifacts.
     """
-    store = metadata_store.MetadataStore(connection(place))
-    kinds = {t.id: t.name for t in store.get_artifact_types()}
-    open_ = {a.id for uri in uris for a in store.get_artifacts_by_uri(uri)}
-    seen: set[int] = set()
-    while open_:
-        seen |= open_
-        events = store.get_events_by_artifact_ids(sorted(open_))
-        users = {e.execution_id for e in events if e.type in INPUTS}
-        made = store.get_events_by_execution_ids(sorted(users)) if users else []
-        open_ = {e.artifact_id for e in made if e.type in OUTPUTS} - seen
-    found = sorted(store.get_artifacts_by_id(sorted(seen)), key=lambda a: a.id) if seen else []
+    with opened(place) as store:
+        kinds = {t.id: t.name for t in store.get_artifact_types()}
+        open_ = {a.id for uri in uris for a in store.get_artifacts_by_uri(uri)}
+        seen: set[int] = set()
+        while open_:
+            seen |= open_
+            events = store.get_events_by_artifact_ids(sorted(open_))
+            users = {e.execution_id for e in events if e.type in INPUTS}
+            made = store.get_events_by_execution_ids(sorted(users)) if users else []
+            open_ = {e.artifact_id for e in made if e.type in OUTPUTS} - seen
+        found = sorted(store.get_artifacts_by_id(sorted(seen)), key=lambda a: a.id) if seen else []
     return [_descendant(a, kinds[a.type_id]) for a in found if kinds[a.type_id] in _MODELS]
 
 

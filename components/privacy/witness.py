@@ -1,10 +1,8 @@
 """The head of the ledger as MLMD remembers it: what tells an older copy, or one cut short, from the ledger itself."""
 
-from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.common.errors import ServiceError
-from components.common.mlmd import connection, exists
+from components.common.mlmd import exists, opened
 from components.privacy.entries import Head
 from components.privacy.ledger import Ledger
 
@@ -26,10 +24,8 @@ class LineageWitness:
 
     def head(self) -> Head:
         """The newest head that was remembered."""
-        try:
-            context = self._store().get_context_by_type_and_name(_TYPE, _NAME)
-        except errors.StatusError as error:
-            raise self._away(error) from None
+        with opened(self._place) as store:
+            context = store.get_context_by_type_and_name(_TYPE, _NAME)
         if context is None:
             return Head()
         said = context.custom_properties
@@ -37,22 +33,12 @@ class LineageWitness:
 
     def remember(self, head: Head) -> None:
         """Remembers a head, in place of the one before."""
-        try:
-            store = self._store()
+        with opened(self._place) as store:
             kind = store.put_context_type(pb.ContextType(name=_TYPE))
             context = store.get_context_by_type_and_name(_TYPE, _NAME) or pb.Context(type_id=kind, name=_NAME)
             context.custom_properties["number"].int_value = head.number
             context.custom_properties["hash"].string_value = head.hash
             store.put_contexts([context])
-        except errors.StatusError as error:
-            raise self._away(error) from None
-
-    def _store(self) -> metadata_store.MetadataStore:
-        return metadata_store.MetadataStore(connection(self._place))
-
-    def _away(self, error: Exception) -> ServiceError:
-        reason = " ".join(str(error).split())
-        return ServiceError(f"the metadata {self._place} must be readable and writable. Received: {reason}")
 
 
 def witnessed(ledger: str, metadata: str) -> Ledger:

@@ -1,41 +1,37 @@
-"""The tiny preset as Kubeflow runs it: compiled, then every step a process of its own, MLMD in a MariaDB, the
-pipeline's root in a bucket."""
+"""The tiny preset as Kubeflow runs it: compiled, then every step a process of its own, MLMD, the ledger and the
+count of decisions on one server, the pipeline's root in a bucket."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks.database_servers import mariadb
 from components.privacy.ledger import Ledger
 from pipeline.config import load
-from tests.conftest import skip_without
 from tests.e2e.conftest import PROJECT, run_tiny
+from tests.e2e.metadata_servers import SECRET, SECRET_NAME, stores
 from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, kill
 from tests.s3_server import BUCKET, REGION, S3Server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
-SECRET = {"username": "pipeline", "password": "k9-Sesame-open"}
 ARTIFACTS = f"s3://{BUCKET}/lockgate/artifacts"
 
 
 @pytest.fixture(scope="module")
 def server():
-    try:
-        with mariadb() as running:
-            running.execute(f"CREATE USER {SECRET['username']} IDENTIFIED BY '{SECRET['password']}'")
-            running.execute(f"GRANT ALL ON *.* TO {SECRET['username']}")
-            yield running
-    except FileNotFoundError as missing:
-        skip_without(f"Debian's package {missing}")
+    """One for MLMD, the ledger and the count of decisions, as the manifests make it."""
+    with stores() as running, pytest.MonkeyPatch.context() as patch:
+        running.fresh("mlmd")
+        running.fresh("lockgate")
+        patch.setenv("LOCKGATE_LEDGER_PASSWORD", SECRET["password"])
+        yield running
 
 
 @pytest.fixture(scope="module")
 def place(server):
-    """Where MLMD is."""
-    address = server.url.split("@")[1].split("/")[0]
-    server.fresh("mlmd")
-    return f"mysql://{address}/mlmd"
+    """Where MLMD and the ledger are, as settings."""
+    ledger = (f"kubeflow.ledger={server.ledger('lockgate')}", f"kubeflow.ledger_secret={SECRET_NAME}")
+    return f"kubeflow.metadata={server.place('mlmd')}", *ledger
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +43,14 @@ def bucket(s3_running):
 
 @pytest.fixture(scope="module")
 def secrets(bucket):
-    return {"mysql-secret": SECRET, "s3-secret": bucket.secret}
+    return {SECRET_NAME: SECRET, "s3-secret": bucket.secret}
 
 
-def compiled(folder: Path, root: Path, place: str, bucket: S3Server, *settings: str) -> Path:
+def compiled(folder: Path, root: Path, place: tuple[str, ...], bucket: S3Server, *settings: str) -> Path:
     from pipeline.runners.kubeflow.compile import compile_config
 
     root.mkdir(exist_ok=True)
-    mounts = (f"kubeflow.source={PROJECT}", f"kubeflow.root={root}", f"kubeflow.metadata={place}")
+    mounts = (f"kubeflow.source={PROJECT}", f"kubeflow.root={root}", *place)
     objects = f'{{endpoint = "{bucket.url}", region = "{REGION}", secret = "s3-secret"}}'
     there = (f"kubeflow.artifacts={ARTIFACTS}", f"kubeflow.s3={objects}")
     compile_config(load("tiny", [*mounts, *there, *settings]), folder / "tiny.yaml")
@@ -120,7 +116,7 @@ def test_kubeflow_shows_the_page_the_table_and_the_figures(ran):
 def test_no_secret_is_in_a_log_the_yaml_an_artifact_or_mlmd(ran, server, bucket):
     folder, run = ran
     files = {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    told = {**files, **bucket.objects(), "mlmd": server.dump("mlmd")}
+    told = {**files, **bucket.objects(), "mlmd": server.server.dump("mlmd"), "ledger": server.server.dump("lockgate")}
     assert str(folder / "tiny.yaml") in files and run.id.encode() in told["mlmd"] and len(told) > len(files) + 100
     for secret in (SECRET["password"], bucket.secret_key, bucket.access_key):
         assert [place for place, content in told.items() if secret.encode() in content] == []
@@ -133,13 +129,13 @@ def test_artifacts_are_in_the_bucket_whole_and_what_must_be_locked_is_on_the_vol
     keys = {f"s3://{BUCKET}/{key}" for key in bucket.objects()}
     assert {f"{row['uri']}/.manifest.json" for row in record["lineage"]} <= keys
     left = {p.name for p in (folder / "root").iterdir()}
-    assert left == {"runs", "journals", "holdout.sqlite", "ledger.sqlite", "serving"}
+    assert left == {"graphs", "runs", "journals", "serving"}
     assert Path(record["pushed"]["path"]).is_relative_to(folder / "root" / "serving")
 
 
-def test_again_everything_comes_from_the_cache_and_nothing_is_charged(ran, secrets):
+def test_again_everything_comes_from_the_cache_and_nothing_is_charged(ran, secrets, server):
     folder, _ = ran
-    ledger = Ledger(folder / "root" / "ledger.sqlite")
+    ledger = Ledger(server.ledger("lockgate"))
     before = ledger.export()
     cluster = Cluster(folder=folder / "again", secrets=secrets)
     run = cluster.run(folder / "tiny.yaml")

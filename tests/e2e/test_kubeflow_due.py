@@ -1,5 +1,5 @@
 """A recurring run on Kubeflow takes what is due, one span a firing, as `lockgate retrain` does: a small pipeline,
-compiled, then run as Kubeflow runs it, MLMD in a MariaDB, beside an API server that knows which Workflows there are.
+compiled, then run as Kubeflow runs it, MLMD on a server, beside an API server that knows which Workflows there are.
 
 The kubelet mounts a service account's token at one path in every container. Steps here are processes of one machine, so
 the scripts that they run say first where this test's token is, and are otherwise the project's own.
@@ -31,7 +31,8 @@ from pipeline.schedule.state import Memory
 from pipeline.spans import DUE, NEWEST, SPAN
 from tests.e2e import kubeflow_nodes as nodes
 from tests.e2e.conftest import PROJECT
-from tests.e2e.test_kubeflow_features import SECRET, place_of, server  # noqa: F401 - a fixture
+from tests.e2e.metadata_servers import SECRET, SECRET_NAME
+from tests.e2e.test_kubeflow_features import server  # noqa: F401 - a fixture
 from tests.pipeline.runners.kubeflow.api_server import ApiServer, api_server
 from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, Run, kill
 
@@ -65,7 +66,7 @@ class Schedule:
         return Memory(self.root, PIPELINE).load().claim.run
 
     def fire(self, started=lambda name, process: None, span: str = DUE) -> Run:
-        cluster = Cluster(folder=self.folder / "steps", secrets={"mysql-secret": SECRET}, started=started)
+        cluster = Cluster(folder=self.folder / "steps", secrets={SECRET_NAME: SECRET}, started=started)
         return cluster.run(self.file, span=span)
 
     def arrive(self, span: int, whole: bool = True, marker: bool = True) -> Path:
@@ -140,14 +141,13 @@ def kubernetes(tmp_path):
 
 @pytest.fixture
 def schedule(tmp_path, server, kubernetes) -> Schedule:  # noqa: F811
-    server.fresh(tmp_path.name)
     for name in ("root", "data", "orders"):
         (tmp_path / name).mkdir()
     roles = [f"data.roles.{role}=span-{{SPAN}}/{role}/*" for role in ROLES]
     cluster = {
         "source": str(image(tmp_path / "image", kubernetes)),
         "root": str(tmp_path / "root"),
-        "metadata": place_of(server, tmp_path.name),
+        "metadata": server.fresh(tmp_path.name),
     }
     mounts = [f"kubeflow.{key}={value}" for key, value in cluster.items()]
     told = [f"schedule.command=tee -a {tmp_path / 'told'}", 'schedule.tell=["failed", "damaged"]']

@@ -1,4 +1,4 @@
-"""What TFX can do, on Kubeflow: small pipelines, each compiled, then run as Kubeflow runs them, MLMD in a MariaDB."""
+"""What TFX can do, on Kubeflow: small pipelines, each compiled, then run as Kubeflow runs them, MLMD on a server."""
 
 import subprocess
 import sys
@@ -25,7 +25,6 @@ from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
-from benchmarks.database_servers import Server, mariadb
 from components.common import mlmd
 from pipeline.runners.beam.flags import IN_PROCESS
 from pipeline.runners.kubeflow.compile import compile_graph
@@ -33,13 +32,12 @@ from pipeline.runners.kubeflow.config import DEFAULT, KubeflowConfig, StepConfig
 from pipeline.runners.kubeflow.shared import told_of
 from pipeline.runners.nodes import compiled
 from pipeline.spans import NEWEST, SPAN
-from tests.conftest import skip_without
 from tests.e2e import kubeflow_nodes as nodes
 from tests.e2e.conftest import PROJECT
+from tests.e2e.metadata_servers import SECRET, SECRET_NAME, Stores, stores
 from tests.pipeline.runners.kubeflow.cluster import FAILED, SUCCEEDED, Cluster, Refused, Run
 
 pytestmark = pytest.mark.cluster
-SECRET = {"username": "pipeline", "password": "k9-Sesame-open"}
 
 
 @dataclass(kw_only=True)
@@ -79,7 +77,7 @@ class Bench:
         return file
 
     def cluster(self, **settings) -> Cluster:
-        return Cluster(folder=self.folder / "steps", **{"secrets": {"mysql-secret": SECRET}, **settings})
+        return Cluster(folder=self.folder / "steps", **{"secrets": {SECRET_NAME: SECRET}, **settings})
 
     def run(self, file: Path, **parameters) -> Run:
         """Runs to the end, which must be a good one."""
@@ -99,26 +97,17 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    try:
-        with mariadb() as running, pytest.MonkeyPatch.context() as patch:
-            running.execute(f"CREATE USER {SECRET['username']} IDENTIFIED BY '{SECRET['password']}'")
-            running.execute(f"GRANT ALL ON *.* TO {SECRET['username']}")
-            running.fresh("mlmd")
-            patch.setenv(mlmd.USER, SECRET["username"])
-            patch.setenv(mlmd.PASSWORD, SECRET["password"])
-            yield running
-    except FileNotFoundError as missing:
-        skip_without(f"Debian's package {missing}")
-
-
-def place_of(server: Server, database: str) -> str:
-    return f"mysql://{server.url.split('@')[1].split('/')[0]}/{database}"
+def server() -> Iterator[Stores]:
+    with stores() as running, pytest.MonkeyPatch.context() as patch:
+        running.fresh("mlmd")
+        patch.setenv(mlmd.USER, SECRET["username"])
+        patch.setenv(mlmd.PASSWORD, SECRET["password"])
+        yield running
 
 
 @pytest.fixture
 def bench(tmp_path, server) -> Bench:
-    return Bench(folder=tmp_path, place=place_of(server, "mlmd"))
+    return Bench(folder=tmp_path, place=server.place("mlmd"))
 
 
 def maker(bench: Bench) -> BaseNode:
@@ -250,7 +239,7 @@ def test_steps_are_tried_again_when_mlmd_went_away(bench, server):
     def stop() -> None:
         while not bench.traced:
             time.sleep(0.1)
-        server.stop()
+        server.server.stop()
         until.touch()
 
     def started(name, process) -> None:
@@ -258,18 +247,18 @@ def test_steps_are_tried_again_when_mlmd_went_away(bench, server):
         if tries == ["waiter"]:
             threading.Thread(target=stop).start()
         if tries == ["waiter"] * 3:
-            server.start()
+            server.server.start()
 
     run = bench.cluster(started=started).run(file)
     assert run.state == SUCCEEDED, run.log()
     assert [run.steps[name].tries for name in ("waiter", "reader")] == [[2, 2, 0], [0]], run.log()
-    assert run.steps["waiter"].log.count("must answer; the step can be tried again") == 2
+    assert run.steps["waiter"].log.count("lockgate: MLMD at ") == 2
     assert bench.states(run) == {"waiter": "ran", "reader": "ran"}
 
 
 def test_two_runs_of_a_pipeline_at_once(tmp_path, server):
-    server.fresh("at_once")  # where MLMD has no tables yet, which both runs want to make
-    bench, runs = Bench(folder=tmp_path, place=place_of(server, "at_once")), []
+    place = server.fresh("at_once")  # where MLMD has no tables yet, which both runs want to make
+    bench, runs = Bench(folder=tmp_path, place=place), []
     file = bench.compile("at-once", maker(bench), retries=2)
     threads = [threading.Thread(target=lambda v=v: runs.append(bench.cluster().run(file, value=v))) for v in (1, 2)]
     for thread in threads:
@@ -283,9 +272,9 @@ def test_two_runs_of_a_pipeline_at_once(tmp_path, server):
 
 def test_a_secret_that_is_missing_is_said_before_the_step_and_by_it(bench):
     file = bench.compile("secret", maker(bench))
-    run = bench.cluster(secrets={"mysql-secret": {"username": "pipeline"}}).run(file)
+    run = bench.cluster(secrets={SECRET_NAME: {"username": "pipeline"}}).run(file)
     assert run.state == FAILED and run.steps["maker"].tries == []
-    assert run.steps["maker"].log == "CreateContainerConfigError: no key password in secret mysql-secret"
+    assert run.steps["maker"].log == f"CreateContainerConfigError: no key password in secret {SECRET_NAME}"
 
     (executor,) = next(yaml.safe_load_all(file.read_text()))["deploymentSpec"]["executors"].values()
     (_, script), filled = executor["container"]["command"], executor["container"]["args"]

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from components.common.errors import ConfigError
 from pipeline.config import load
-from pipeline.places import ledger_of, places_in_cluster
+from pipeline.places import ledger_of, places_in_cluster, places_of
 
 SERVER = "postgresql://lockgate@of.this.machine/lockgate"
 
@@ -21,6 +22,25 @@ def test_a_clusters_ledger_is_its_own_whatever_the_compiling_machine_uses():
     assert places.ledger == "/mnt/there/ledger.sqlite"
     configured = "kubeflow.ledger=mysql://lockgate@ledger/lockgate"
     assert places_in_cluster(load("tiny", [configured])).ledger == "mysql://lockgate@ledger/lockgate"
+
+
+def test_decisions_are_counted_beside_a_ledger_on_a_server_which_takes_over_the_roots_file():
+    here = places_of(Path("/here"), "tiny")
+    assert (here.decisions, here.counted) == (SERVER, "/here/holdout.sqlite")
+    there = places_in_cluster(load("tiny", ["kubeflow.root=/mnt/there"]))
+    assert (there.decisions, there.counted) == ("/mnt/there/holdout.sqlite", "")
+    there = places_in_cluster(load("tiny", ["kubeflow.root=/mnt/there", f"kubeflow.ledger={SERVER}"]))
+    assert (there.decisions, there.counted) == (SERVER, "/mnt/there/holdout.sqlite")
+
+
+@pytest.mark.parametrize(
+    "place", ["postgresql://me:hunter2@h/d", "postgresql://me@h/d?password=hunter2", "oracle://h/d"]
+)
+def test_a_ledger_that_the_environment_names_as_it_must_not_is_refused_before_anything_runs(place, monkeypatch):
+    monkeypatch.setenv("LOCKGATE_LEDGER", place)
+    with pytest.raises(ConfigError, match="^a ledger must ") as refused:
+        places_of(Path("/here"), "tiny")
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_bucket_holds_artifacts_and_the_volume_the_rest():

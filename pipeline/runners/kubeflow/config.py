@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 
 from components.common.errors import ConfigError
+from components.common.server_urls import LEDGER, METADATA, server_url
 from components.common.settings import qualified, require
 
 _CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
@@ -138,10 +139,11 @@ class KubeflowConfig:
     claim: persistent volume claim that all steps share; root: where it is mounted, and what `--root` is elsewhere.
     artifacts: empty: in a folder of `root`; or
     `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`: only what must be locked is then on the
-    volume. metadata: MLMD's server, `mysql://host:port/database` or `grpc://host:port`. metadata_secret: Kubernetes
-    secret with MySQL's `username` and `password`. ledger: URL of the ledger's database without a password; empty: a
-    file under `root`. ledger_secret: secret with its `password`. webhook_secret: secret whose keys are what
-    `schedule.webhook` has as `$NAME`.
+    volume. metadata: MLMD's server, `postgresql://host:port/database`, `mysql://host:port/database` or
+    `grpc://host:port`. metadata_secret: Kubernetes secret with the `username` and `password` of the first two. ledger:
+    address of the database of the ledger and of the count of decisions, `postgresql://user@host:port/database`, without
+    a password; empty: files under `root`. ledger_secret: secret with its `password`. webhook_secret: secret whose keys
+    are what `schedule.webhook` has as `$NAME`.
     steps: by kind of node (`DPTrainer`, `Quantizer`, `Report`, `Pushed`) what it may use; what a kind leaves out it
     takes from `default`.
     """
@@ -156,8 +158,8 @@ class KubeflowConfig:
     root: str = "/mnt/lockgate"
     artifacts: str = ""
     s3: S3Config = field(default_factory=S3Config)
-    metadata: str = "mysql://mysql.kubeflow:3306/lockgate"
-    metadata_secret: str = "mysql-secret"
+    metadata: str = "postgresql://lockgate-postgres:5432/mlmd"
+    metadata_secret: str = "lockgate-postgres"
     ledger: str = ""
     ledger_secret: str = ""
     webhook_secret: str = ""
@@ -183,15 +185,9 @@ class KubeflowConfig:
         require(held, "artifacts", "be empty, s3://bucket/prefix or gs://bucket/prefix", told)
         used = self.artifacts.startswith("s3://") or self.s3 == S3Config()
         require(used, "s3", "come with artifacts that are in s3://…", self.artifacts or "artifacts on the volume")
-        known = ("mysql://", "grpc://")
-        require(
-            self.metadata.startswith(known),
-            "metadata",
-            "be mysql://host:port/database or grpc://host:port",
-            self.metadata,
-        )
-        require("@" not in self.metadata, "metadata", "hold no user, which comes from metadata_secret", "…@…")
-        require(not self.ledger or "://" in self.ledger, "ledger", "be empty or a URL", self.ledger)
+        server_url(self.metadata, replace(METADATA, subject="`metadata`", file=False))
+        if self.ledger:
+            server_url(self.ledger, replace(LEDGER, subject="`ledger`", file=False))
         for kind in self.steps:
             try:
                 self.step(kind)

@@ -229,7 +229,8 @@ def explained(error: Exception, metadata: str) -> LockgateError:
 
     if not isinstance(error, LockgateError):
         logging.error("the step failed", exc_info=error)
-    if isinstance(error, errors.StatusError) or "connection to Metadata storage" in str(error):
+    lost = ("connection to Metadata storage", "metadata source error")  # as TFX and MLMD's binding say it
+    if isinstance(error, errors.StatusError) or any(words in str(error) for words in lost):
         reason = " ".join(str(error).split())
         return ServiceError(f"MLMD at {metadata} must answer; the step can be tried again. Received: {reason}")
     return explain(error)

@@ -57,7 +57,7 @@ def connect(task: PipelineTask, cluster: KubeflowConfig, *, ledger: bool, bucket
         ledger: whether it asks the ledger. bucket: whether it reads or writes artifacts.
     """
     tell(task, pvcMount=[{"constant": cluster.claim, "mountPath": cluster.root}])
-    if cluster.metadata.startswith("mysql://"):
+    if cluster.metadata.startswith(("postgresql://", "mysql://")):
         _secret(task, cluster.metadata_secret, username=METADATA_USER, password=METADATA_PASSWORD)
     if cluster.ledger_secret and ledger:
         _secret(task, cluster.ledger_secret, password=LEDGER_PASSWORD)

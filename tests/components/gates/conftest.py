@@ -139,7 +139,7 @@ def gate(made, artifact, execute, probe, tmp_path):
         verdict = new(Verdict, "verdict")
         policy = PrivacyConfig(epsilon=2.5, delta=1e-5, budget_epsilon=3.0)
         parameters = {"config": to_json(gates), "data": data, "privacy": to_json(policy), "competitors": 1}
-        parameters["decisions"] = str(tmp_path / "holdout.sqlite")
+        parameters |= {"decisions": str(tmp_path / "holdout.sqlite"), "counted": ""}
         execute(CompressionGate, inputs, {"verdict": verdict}, **parameters)
         return json.loads(Path(verdict.uri, "verdict.json").read_text()), verdict
 

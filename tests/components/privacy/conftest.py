@@ -1,15 +1,12 @@
-"""What the ledger's tests share: real servers, an empty ledger on each kind of database, and a run to charge."""
+"""What the ledger's tests share: an empty ledger on each kind of database, and a run to charge."""
 
-import contextlib
 import itertools
 
 import pytest
 
-from benchmarks.database_servers import Server, mariadb, postgresql
 from components.privacy import filters
 from components.privacy.accounting import ORDERS, Mechanism
 from components.privacy.config import PrivacyConfig
-from tests.conftest import skip_without
 
 RUN = Mechanism(noise_multiplier=2.0, sampling_probability=0.05, steps=200)
 DELTA = 1e-5
@@ -24,24 +21,6 @@ def budget_for(runs: float, mechanism: Mechanism = RUN) -> float:
     """The smallest budget that holds so many equal runs, a little more for the last digits."""
     curve = runs * mechanism.curve()
     return 1e-9 + min(filters.fixed_epsilon(r, a, DELTA) for a, r in zip(ORDERS, curve, strict=True))
-
-
-def _started(server) -> contextlib.AbstractContextManager[Server]:
-    try:
-        with server() as running:
-            yield running
-    except FileNotFoundError as missing:
-        skip_without(f"Debian's package {missing}")
-
-
-@pytest.fixture(scope="session")
-def postgresql_server():
-    yield from _started(postgresql)
-
-
-@pytest.fixture(scope="session")
-def mariadb_server():
-    yield from _started(mariadb)
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])

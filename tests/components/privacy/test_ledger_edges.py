@@ -134,6 +134,7 @@ def test_postgresql_finds_the_newest_entries_by_their_index(postgresql_server):
     ledger = Ledger(postgresql_server.fresh("by_index"))
     ledger.take_over(many(runs=1000, spans=10))
     with ledger._database.transaction() as connection:
+        connection.exec_driver_sql(database._POSTGRESQL)
         plan = connection.exec_driver_sql(f"EXPLAIN {database._READ.format(first=1995)}").scalars().all()
     assert "Index Scan using entries_pkey" in plan[0]
 

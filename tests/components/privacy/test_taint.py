@@ -7,9 +7,10 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.common.mlmd import connection
 from components.privacy.accounting import Mechanism, epsilon_of
 from components.privacy.ledger import Ledger
-from components.privacy.lineage import ancestry, connection
+from components.privacy.lineage import ancestry
 from components.privacy.release import Release
 from components.privacy.statement import Statement, Tuned
 from components.privacy.taint import Taint, taint_of

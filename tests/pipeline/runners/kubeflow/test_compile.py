@@ -150,15 +150,30 @@ def test_a_kind_of_node_gets_what_its_table_says(compiled):
 def test_a_step_gets_the_secrets_of_the_servers_that_it_asks(compiled, tasks):
     asking = {"ImportExampleGen", "DPTrainer", "PrivacyAuditor", "Pusher", "report"}
     asking |= {name for name in tasks if name.startswith(("Pruner", "Clusterer", "Quantizer"))}  # may be private
+    asking |= {name for name in tasks if name.startswith("CompressionGate")}  # count their decisions beside the ledger
     for name in set(tasks) - {MARKER}:
         container, on = executor(*compiled[1:], name)
         known = {secret["secretName"]: secret["keyToEnv"] for secret in on["secretAsEnv"]}
-        assert set(known) == {"mysql-secret", *(["ledger-secret"] if name in asking else [])}, name
+        assert set(known) == {"lockgate-postgres", *(["ledger-secret"] if name in asking else [])}, name
         variables = {pair["envVar"] for pairs in known.values() for pair in pairs}
         assert variables - {"LOCKGATE_LEDGER_PASSWORD"} == {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD"}
         assert [v["mountPath"] for v in on["pvcMount"]] == ["/mnt/lockgate"]
         assert "env" not in container  # of a bucket that is not used
     assert {"secretAsEnv", "pvcMount"}.isdisjoint(executor(*compiled[1:], MARKER)[1])
+
+
+def test_one_secret_serves_mlmd_and_the_ledger_and_mlmds_own_server_needs_none(tmp_path):
+    server = "lockgate-postgres:5432"
+    settings = [f"kubeflow.ledger=postgresql://lockgate@{server}/lockgate", "kubeflow.ledger_secret=lockgate-postgres"]
+    for metadata, users in (
+        (f"postgresql://{server}/mlmd", {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD"}),
+        ("mysql://mysql:3306/mlmd", {"LOCKGATE_METADATA_USER", "LOCKGATE_METADATA_PASSWORD"}),
+        ("grpc://metadata-grpc-service:8080", set()),
+    ):
+        _, on = executor(*written(tmp_path, *settings, f"kubeflow.metadata={metadata}"), "DPTrainer")
+        assert {secret["secretName"] for secret in on["secretAsEnv"]} == {"lockgate-postgres"}
+        variables = {pair["envVar"] for secret in on["secretAsEnv"] for pair in secret["keyToEnv"]}
+        assert variables == users | {"LOCKGATE_LEDGER_PASSWORD"}
 
 
 def test_where_the_bucket_is_reaches_the_steps_that_open_artifacts_and_who_may_use_it_comes_from_kubernetes(tmp_path):

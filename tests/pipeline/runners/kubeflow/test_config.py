@@ -33,6 +33,19 @@ from pipeline.config import load
         ("s3.addressing=dns", "kubeflow.s3.addressing` must be one of auto, path, virtual"),
         ("s3.secret=s3-secret", "kubeflow.s3` must come with artifacts that are in s3://"),
         ("s3.region=", "kubeflow.s3.region` must name a region"),
+        ("ledger=postgresql://user:secret@h/db", "kubeflow.ledger` must hold no password"),
+        ("ledger=postgresql://u@h/db?password=user:secret", "kubeflow.ledger` must have no options but"),
+        ("ledger=postgres://u@h/db", "kubeflow.ledger` must be one of postgresql://, mysql://, mariadb://"),
+        ("ledger=sqlite:///x", "kubeflow.ledger` must be one of"),
+        ("ledger=/mnt/lockgate/ledger.sqlite", "kubeflow.ledger` must be one of"),
+        ("ledger=mysql://u@h:bad/db", "kubeflow.ledger` must have a host and a port"),
+        ("metadata=postgresql://user:secret@h/db", "kubeflow.metadata` must hold no password"),
+        ("metadata=mysql://user@h/db", "kubeflow.metadata` must hold no user"),
+        (
+            "metadata=/mnt/lockgate/metadata.sqlite",
+            "kubeflow.metadata` must be one of postgresql://, mysql://, grpc://",
+        ),
+        ("metadata=postgresql://h/db?sslmode=require", "kubeflow.metadata` must have no options. MLMD's client"),
     ],
 )
 def test_what_it_refuses(setting, says):

@@ -119,7 +119,7 @@ def test_after_a_refusal_a_step_does_nothing_and_ends_well(step, store, ir, tmp_
     [
         ({"code": "0" * 64}, "the image must hold the code that compiled the graph"),
         ({"run": "{{$.pipeline_job_uuid}}"}, "Kubeflow Pipelines must fill in the run's id"),
-        ({"metadata": "mysql://user:secret@there/x"}, "MLMD's place must be"),
+        ({"metadata": "mysql://user:secret@there/x"}, "MLMD's place must hold no password"),
     ],
 )
 def test_what_does_not_fit_is_one_line(step, capsys, changed, says):
