@@ -1,0 +1,113 @@
+"""A compiled package as the messages of KFP's own protocol buffers, and what differs between KFP's releases."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format, struct_pb2
+from google.protobuf.message import Message
+from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What a release of KFP does, of what this driver needs.
+
+    Attributes:
+        retries_everywhere: a task's retryPolicy counts wherever the task is. In 2.5.0 `getTaskRetryPolicySpec`
+            (argocompiler/container.go) looks among the tasks of the root alone; from 2.14.0 on
+            `getTaskRetryParametersWithValues` takes the task itself.
+        driver_fills_arguments: 2.17.0's driver fills in input parameters (`resolveContainerArgs`, driver/util.go), and
+            fails where one has no value; before, only the launcher does, and leaves what it does not know.
+        output_file_beside_artifacts: where `provisionOutputs` puts the executor's output file.
+    """
+
+    retries_everywhere: bool
+    driver_fills_arguments: bool
+    output_file_beside_artifacts: bool
+
+
+KFP_2_5 = Release(retries_everywhere=False, driver_fills_arguments=False, output_file_beside_artifacts=False)
+KFP_2_14 = Release(retries_everywhere=True, driver_fills_arguments=False, output_file_beside_artifacts=False)
+KFP_2_17 = Release(retries_everywhere=True, driver_fills_arguments=True, output_file_beside_artifacts=True)
+
+
+class Refused(Exception):
+    """The API server does not take the package, or its arguments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A compiled pipeline. containers, kubernetes: by the label of the executor."""
+
+    pipeline: spec_pb2.PipelineSpec
+    containers: dict[str, spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec]
+    kubernetes: dict[str, kubernetes_pb2.KubernetesExecutorConfig]
+
+    def component(self, name: str) -> spec_pb2.ComponentSpec:
+        return self.pipeline.components[name]
+
+    def arguments(self, given: dict[str, Any]) -> dict[str, struct_pb2.Value]:
+        """The pipeline's parameters for one run, as `validatePipelineJobInputs` (template/v2_template.go) checks them
+        and `Compile` (argocompiler/argo.go) fills them in: a default, or null for an optional one without.
+
+        Raises:
+            Refused: one is missing or of another type.
+        """
+        declared = self.pipeline.root.input_definitions.parameters
+        arguments = {name: json_format.ParseDict(value, struct_pb2.Value()) for name, value in given.items()}
+        for name, parameter in declared.items():
+            if name in arguments:
+                if not is_of(arguments[name], parameter.parameter_type):
+                    raise Refused(f"parameter {name} must be of its type. Received: {given[name]!r}")
+            elif parameter.HasField("default_value"):
+                arguments[name] = parameter.default_value
+            elif parameter.is_optional:
+                arguments[name] = struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+            else:
+                raise Refused(f"parameter {name} must be given, because it has no default")
+        if unknown := set(arguments) - set(declared):
+            raise Refused(f"parameters must be declared. Received: {', '.join(sorted(unknown))}")
+        return arguments
+
+
+def read(file: Path) -> Package:
+    """Reads a package; a field that the installed protocol buffers do not know is an error."""
+    pipeline, platform, *_ = [*yaml.safe_load_all(file.read_text()), None]
+    spec = json_format.ParseDict(pipeline, spec_pb2.PipelineSpec())
+    deployment = spec_pb2.PipelineDeploymentConfig()
+    json_format.ParseDict(json_format.MessageToDict(spec.deployment_spec), deployment)
+    kubernetes = {}
+    if platform:
+        platforms = json_format.ParseDict(platform, spec_pb2.PlatformSpec()).platforms
+        for label, settings in platforms["kubernetes"].deployment_spec.executors.items():
+            config = kubernetes_pb2.KubernetesExecutorConfig()
+            kubernetes[label] = json_format.ParseDict(json_format.MessageToDict(settings), config)
+    containers = {}
+    for label, executor in deployment.executors.items():
+        if executor.WhichOneof("spec") != "container":
+            raise Refused(f"executor {label} must be a container. Received: {executor.WhichOneof('spec')}")
+        containers[label] = executor.container
+    return Package(pipeline=spec, containers=containers, kubernetes=kubernetes)
+
+
+_KINDS = {
+    "STRING": ("string_value",),
+    "NUMBER_INTEGER": ("number_value",),
+    "NUMBER_DOUBLE": ("number_value",),
+    "BOOLEAN": ("bool_value",),
+    "LIST": ("list_value",),
+    "STRUCT": ("struct_value",),
+}
+
+
+def is_of(value: struct_pb2.Value, kind: int) -> bool:
+    """Whether a value is of a declared type; an integer is any number, as it is for KFP."""
+    return value.WhichOneof("kind") in _KINDS[spec_pb2.ParameterType.ParameterTypeEnum.Name(kind)]
+
+
+def one_line(message: Message) -> str:
+    """A message as JSON in one line, as it travels in an argument."""
+    return json_format.MessageToJson(message, indent=None)
