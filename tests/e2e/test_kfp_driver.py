@@ -73,12 +73,12 @@ def alone(component, **given):
 def ran(tmp_path):
     """Compiles a pipeline and runs it."""
 
-    def run(steps, *, changed=lambda pipeline: None, secrets=None, claims=None, given=None, **cluster) -> Workflow:
+    def run(steps, *, changed=lambda *documents: None, secrets=None, claims=None, given=None, **cluster) -> Workflow:
         steps.__name__ = "p"
         file = tmp_path / "package.yaml"
         compiler.Compiler().compile(dsl.pipeline(steps, name="p"), str(file))
         documents = list(yaml.safe_load_all(file.read_text()))
-        changed(documents[0])
+        changed(*documents)
         file.write_text(yaml.safe_dump_all(documents))
         namespace = Namespace(image=IMAGE, secrets=secrets or {}, claims=claims or {})
         return Kubeflow(folder=tmp_path / "pods", namespace=namespace, **cluster).run(file, given)
@@ -153,7 +153,7 @@ def test_an_output_that_is_missing_or_of_another_type_fails_its_step(ran, text, 
 
 
 def test_an_argument_that_has_no_value_stays_text_before_2_17_which_refuses_it(ran):
-    def withhold(pipeline):
+    def withhold(pipeline, *platform):
         component = pipeline["components"]["comp-say"]["inputDefinitions"]["parameters"]["text"]
         component["isOptional"] = True
         del pipeline["root"]["dag"]["tasks"]["say"]["inputs"]
@@ -211,7 +211,7 @@ def test_the_exit_task_of_a_dag_that_is_skipped_does_not_run(ran, text, phase):
         with dsl.If(first.outputs["out"] == "true", name="run"):
             quiet(say(text="in it"))
 
-    def with_exit_task(pipeline):
+    def with_exit_task(pipeline, *platform):
         """What ExitHandler writes, on a DAG that has a condition, where the SDK does not write it."""
         pipeline["root"]["dag"]["tasks"]["closing"] = {
             "componentRef": {"name": "comp-say"},
@@ -251,6 +251,29 @@ def test_a_step_that_was_killed_is_tried_again_as_often_as_it_may_be(ran):
 def test_kfp_2_5_tries_no_step_again_that_is_in_an_exit_handler(ran):
     run = ran(nested(), started=kill_first, release=KFP_2_5)
     assert [end.code for end in run.tries_of("sleep")] == [-9]
+
+
+def test_a_pod_is_ended_when_its_time_is_over(ran, tmp_path):
+    def steps():
+        kubernetes.mount_pvc(quiet(sleep()), "volume", str(tmp_path))
+
+    def with_deadline(pipeline, platform):
+        platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-sleep"]["activeDeadlineSeconds"] = "1"
+
+    run = ran(steps, claims={"volume": tmp_path}, changed=with_deadline)
+    assert run.phase == FAILED and [end.code for end in run.tries_of("sleep")] == [-15]
+
+
+@pytest.mark.parametrize("release", [KFP_2_5, KFP_2_14])
+def test_a_field_that_the_server_does_not_know_is_refused(ran, release):
+    def steps():
+        kubernetes.use_secret_as_env(quiet(surroundings()), "mysql", {"password": "PASSWORD"})
+
+    def with_end(pipeline, platform):
+        platform["platforms"]["kubernetes"]["pipelineConfig"] = {"activeDeadlineSeconds": 60}
+
+    with pytest.raises(Refused, match="PipelineConfig must have fields that KFP knows"):
+        ran(steps, changed=with_end, release=release)
 
 
 def test_all_that_a_pod_started_ends_with_it(ran, tmp_path):

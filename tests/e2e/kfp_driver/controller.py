@@ -115,7 +115,7 @@ class Kubeflow:
             Refused: the package, or its arguments.
             NeverStarts: a pod waits for what is not there.
         """
-        package = read(file)
+        package = read(file, self.release)
         values = package.arguments(arguments or {})
         id, pipeline = str(uuid.uuid4()), package.pipeline.pipeline_info.name
         run = Run(id=id, name=f"{pipeline}-{id[:5]}", display_name=f"Run of {pipeline}")

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 
 from google.protobuf import struct_pb2
 from google.protobuf.message import Message
-from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
-from tests.e2e.kfp_driver.spec import Package, Release, is_of, one_line
+from tests.e2e.kfp_driver.spec import Package, PodConfig, Release, is_of, one_line
 from tests.e2e.kfp_driver.values import as_text, holds
 from tests.e2e.kfp_driver.workflow import ROOT, Task
 
@@ -29,7 +28,6 @@ LOGS = "executor-logs"
 _LONGEST_ARGUMENT = 128 * 1024 - 1  # bytes: Linux' MAX_ARG_STRLEN with its final zero
 _PIPELINE_ROOT = "minio://mlpipeline/v2/artifacts"  # config/env.go, defaultPipelineRoot
 _INPUT = re.compile(r"\{\{\$\.inputs\.parameters\['(.+?)'\]\}\}")
-_TASK_CONFIG = ("secret_as_volume", "config_map_as_volume", "config_map_as_env", "generic_ephemeral_volume")
 
 
 class DriverFailed(Exception):
@@ -56,13 +54,14 @@ class SecretKey:
 
 @dataclass(frozen=True, kw_only=True)
 class PodSpec:
-    """The pod of a step. command: with its arguments. claims: by the path where each is mounted."""
+    """The pod of a step. command: with its arguments. claims: by the path where each is mounted. deadline: seconds."""
 
     command: tuple[str, ...]
     executor_input: spec_pb2.ExecutorInput
     component: spec_pb2.ComponentSpec
     environment: dict[str, str | SecretKey]
     claims: dict[str, str]
+    deadline: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +101,8 @@ class Driver:
         """
         label = task.component.executor_label
         container = self.package.containers[label]
-        kubernetes = self.package.kubernetes.get(label, kubernetes_pb2.KubernetesExecutorConfig())
-        self._check_lengths(task.component, task.spec, container, kubernetes)
+        pod = self.package.pods.get(label, PodConfig())
+        self._check_lengths(task.component, task.spec, container, pod.config)
         inputs = self._inputs(task)
         self.executions[place(task)] = Execution(inputs=inputs, component=task.component)
         if not self._wanted(task, inputs):
@@ -121,8 +120,9 @@ class Driver:
             command=tuple(command),
             executor_input=given,
             component=task.component,
-            environment=environment | self._secrets(task, kubernetes),
-            claims=self._claims(task, kubernetes),
+            environment=environment | self._secrets(task, pod.config),
+            claims=self._claims(task, pod.config),
+            deadline=pod.deadline,
         )
 
     def publish(self, task: Task, outputs: dict[str, struct_pb2.Value]) -> None:
@@ -208,8 +208,6 @@ class Driver:
             outputs.parameters[name].output_file = f"/tmp/kfp/outputs/{name}"
 
     def _secrets(self, task: Task, config: Message) -> dict[str, SecretKey]:
-        if unknown := [name for name in _TASK_CONFIG if len(getattr(config, name, ()))]:
-            raise DriverFailed(f"{task.name}: this driver mounts no {unknown[0]}")
         environment = {}
         for secret in config.secret_as_env:
             name = self._name(task, secret, "secret_name_parameter") or secret.secret_name

@@ -153,13 +153,17 @@ class Pod:
         watching = threading.Thread(target=started, args=(self.name, self.index, process), daemon=True)
         watching.start()
         try:
-            left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
-            code = process.wait(left)
+            code = process.wait(self._seconds())
         except subprocess.TimeoutExpired:
             code = _stopped(process)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         return code
+
+    def _seconds(self) -> float | None:
+        """How long the pod may run: until Argo's deadline for all tries, and as long as its own."""
+        left = [] if self.deadline is None else [max(0.0, self.deadline - time.monotonic())]
+        return min(left + [self.spec.deadline] * (self.spec.deadline is not None), default=None)
 
     def _written(self, given: spec_pb2.ExecutorInput) -> dict[str, dict]:
         """What the step has left.

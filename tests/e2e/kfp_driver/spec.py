@@ -22,16 +22,40 @@ class Release:
         driver_fills_arguments: 2.17.0's driver fills in input parameters (`resolveContainerArgs`, driver/util.go), and
             fails where one has no value; before, only the launcher does, and leaves what it does not know.
         output_file_beside_artifacts: where `provisionOutputs` puts the executor's output file.
+        pipeline_config: fields of the message PipelineConfig (api/v2alpha1/pipeline_spec.proto).
     """
 
     retries_everywhere: bool
     driver_fills_arguments: bool
     output_file_beside_artifacts: bool
+    pipeline_config: tuple[str, ...]
 
 
-KFP_2_5 = Release(retries_everywhere=False, driver_fills_arguments=False, output_file_beside_artifacts=False)
-KFP_2_14 = Release(retries_everywhere=True, driver_fills_arguments=False, output_file_beside_artifacts=False)
-KFP_2_17 = Release(retries_everywhere=True, driver_fills_arguments=True, output_file_beside_artifacts=True)
+KFP_2_5 = Release(
+    retries_everywhere=False,
+    driver_fills_arguments=False,
+    output_file_beside_artifacts=False,
+    pipeline_config=("semaphoreKey", "mutexName", "resourceTtl"),
+)
+KFP_2_14 = Release(
+    retries_everywhere=True,
+    driver_fills_arguments=False,
+    output_file_beside_artifacts=False,
+    pipeline_config=("semaphoreKey", "mutexName", "resourceTtl", "workspace"),
+)
+KFP_2_17 = Release(
+    retries_everywhere=True,
+    driver_fills_arguments=True,
+    output_file_beside_artifacts=True,
+    pipeline_config=(
+        *("resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure"),
+        *("workspace", "activeDeadlineSeconds"),
+    ),
+)
+# Of KubernetesExecutorConfig, as 2.5.0 has it: what is done here, and what says where a pod may run, under what name.
+_DONE = ("secretAsEnv", "pvcMount", "activeDeadlineSeconds")
+_PLACED = ("nodeSelector", "tolerations", "nodeAffinity", "podAffinity", "podMetadata")
+_PULLED = ("imagePullSecret", "imagePullPolicy")
 
 
 class Refused(Exception):
@@ -39,12 +63,20 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PodConfig:
+    """What Kubernetes is told of a step. config: claims and secrets. deadline: seconds after which a pod is ended."""
+
+    config: kubernetes_pb2.KubernetesExecutorConfig = kubernetes_pb2.KubernetesExecutorConfig()
+    deadline: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Package:
-    """A compiled pipeline. containers, kubernetes: by the label of the executor."""
+    """A compiled pipeline. containers, pods: by the label of the executor."""
 
     pipeline: spec_pb2.PipelineSpec
     containers: dict[str, spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec]
-    kubernetes: dict[str, kubernetes_pb2.KubernetesExecutorConfig]
+    pods: dict[str, PodConfig]
 
     def component(self, name: str) -> spec_pb2.ComponentSpec:
         return self.pipeline.components[name]
@@ -73,24 +105,49 @@ class Package:
         return arguments
 
 
-def read(file: Path) -> Package:
-    """Reads a package; a field that the installed protocol buffers do not know is an error."""
+def read(file: Path, release: Release) -> Package:
+    """Reads a package as the API server does (`protojson.Unmarshal`, template/v2_template.go).
+
+    Raises:
+        Refused: it has a field that the server, or this driver, does not know, or an executor that is no container.
+    """
     pipeline, platform, *_ = [*yaml.safe_load_all(file.read_text()), None]
-    spec = json_format.ParseDict(pipeline, spec_pb2.PipelineSpec())
-    deployment = spec_pb2.PipelineDeploymentConfig()
-    json_format.ParseDict(json_format.MessageToDict(spec.deployment_spec), deployment)
-    kubernetes = {}
-    if platform:
-        platforms = json_format.ParseDict(platform, spec_pb2.PlatformSpec()).platforms
-        for label, settings in platforms["kubernetes"].deployment_spec.executors.items():
-            config = kubernetes_pb2.KubernetesExecutorConfig()
-            kubernetes[label] = json_format.ParseDict(json_format.MessageToDict(settings), config)
+    try:
+        spec = json_format.ParseDict(pipeline, spec_pb2.PipelineSpec())
+        deployment = json_format.MessageToDict(spec.deployment_spec)
+        executors = json_format.ParseDict(deployment, spec_pb2.PipelineDeploymentConfig()).executors
+    except json_format.ParseError as error:
+        raise Refused(f"a package must have fields that KFP knows. {error}") from None
     containers = {}
-    for label, executor in deployment.executors.items():
+    for label, executor in executors.items():
         if executor.WhichOneof("spec") != "container":
             raise Refused(f"executor {label} must be a container. Received: {executor.WhichOneof('spec')}")
         containers[label] = executor.container
-    return Package(pipeline=spec, containers=containers, kubernetes=kubernetes)
+    pods = _pods(platform, release) if platform else {}
+    return Package(pipeline=spec, containers=containers, pods=pods)
+
+
+def _pods(platform: dict[str, Any], release: Release) -> dict[str, PodConfig]:
+    """Platform settings. The protocol buffers of kfp-kubernetes 1.0.0, which the Python 3.10 line has, know less than
+    the oldest server does, so that names of fields are compared with the server's."""
+    (settings,) = platform["platforms"].values()
+    _check(settings, ("deploymentSpec", "pipelineConfig"), "SinglePlatformSpec")
+    _check(settings.get("pipelineConfig", {}), release.pipeline_config, "PipelineConfig")
+    if settings.get("pipelineConfig"):
+        raise Refused(f"this driver ends no run by itself. Received: {settings['pipelineConfig']}")
+    pods = {}
+    for label, told in settings["deploymentSpec"]["executors"].items():
+        _check(told, (*_DONE, *_PLACED, *_PULLED), "KubernetesExecutorConfig, as far as this driver has it,")
+        message = kubernetes_pb2.KubernetesExecutorConfig()
+        given = {name: told[name] for name in ("secretAsEnv", "pvcMount") if name in told}
+        deadline = int(told["activeDeadlineSeconds"]) if "activeDeadlineSeconds" in told else None
+        pods[label] = PodConfig(config=json_format.ParseDict(given, message), deadline=deadline)
+    return pods
+
+
+def _check(fields: dict[str, Any], known: tuple[str, ...], message: str) -> None:
+    if unknown := set(fields) - set(known):
+        raise Refused(f"{message} must have fields that KFP knows. Received: {', '.join(sorted(unknown))}")
 
 
 _KINDS = {
