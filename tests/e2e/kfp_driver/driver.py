@@ -54,7 +54,8 @@ class SecretKey:
 
 @dataclass(frozen=True, kw_only=True)
 class PodSpec:
-    """The pod of a step. command: with its arguments. claims: by the path where each is mounted. deadline: seconds."""
+    """The pod of a step. command: with its arguments. claims: by the path where each is mounted. deadline: seconds.
+    numbered: whether its log says which try it is; retried: whether there may be more than one."""
 
     command: tuple[str, ...]
     executor_input: spec_pb2.ExecutorInput
@@ -62,6 +63,8 @@ class PodSpec:
     environment: dict[str, str | SecretKey]
     claims: dict[str, str]
     deadline: int | None
+    numbered: bool
+    retried: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,8 @@ class Driver:
             environment=environment | self._secrets(task, pod.config),
             claims=self._claims(task, pod.config),
             deadline=pod.deadline,
+            numbered=self.release.numbers_tries,
+            retried=task.spec.HasField("retry_policy"),
         )
 
     def publish(self, task: Task, outputs: dict[str, struct_pb2.Value]) -> None:

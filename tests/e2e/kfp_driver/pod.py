@@ -107,11 +107,12 @@ class Pod:
             place.parent.mkdir(parents=True, exist_ok=True)
         log, began = self._artifacts(given)[LOGS], time.monotonic()
         own = {"HOME": str(self._home()), "TMPDIR": str(self.folder / "tmp"), "KFP_POD_NAME": self.name}
-        environment = {**self.environment, **own, "KFP_POD_UID": self.folder.name, "KFP_RETRY_INDEX": str(self.index)}
+        own |= {"KFP_POD_UID": self.folder.name}
+        own |= {"KFP_RETRY_INDEX": str(self.index)} if self.spec.numbered and self.spec.retried else {}
         code, error, written = 1, "", {}
         try:
             with open(log, "wb") as writer:
-                code = self._ended(command, environment, writer, processes, started)
+                code = self._ended(command, {**self.environment, **own}, writer, processes, started)
             written = self._written(given) if code == 0 else {}
         except (OSError, ValueError, json_format.ParseError) as failure:
             error = f"failed to execute component: {failure}"
@@ -124,7 +125,7 @@ class Pod:
         """The executor's input as this pod sees it: with its own log, and places in its own file system."""
         given = spec_pb2.ExecutorInput()
         given.CopyFrom(self.spec.executor_input)
-        given.outputs.artifacts[LOGS].artifacts[0].uri += f"-{self.index}"
+        given.outputs.artifacts[LOGS].artifacts[0].uri += f"-{self.index}" if self.spec.numbered else ""
         given.outputs.output_file = f"{self.folder}{given.outputs.output_file}"
         for parameter in given.outputs.parameters.values():
             parameter.output_file = f"{self.folder}{parameter.output_file}"

@@ -22,12 +22,15 @@ class Release:
         driver_fills_arguments: 2.17.0's driver fills in input parameters (`resolveContainerArgs`, driver/util.go), and
             fails where one has no value; before, only the launcher does, and leaves what it does not know.
         output_file_beside_artifacts: where `provisionOutputs` puts the executor's output file.
+        numbers_tries: from 2.16.1 on the launcher knows which try it is (`retryIndexEnv`, argocompiler/common.go), and
+            the log's name ends in that.
         pipeline_config: fields of the message PipelineConfig (api/v2alpha1/pipeline_spec.proto).
     """
 
     retries_everywhere: bool
     driver_fills_arguments: bool
     output_file_beside_artifacts: bool
+    numbers_tries: bool
     pipeline_config: tuple[str, ...]
 
 
@@ -35,18 +38,21 @@ KFP_2_5 = Release(
     retries_everywhere=False,
     driver_fills_arguments=False,
     output_file_beside_artifacts=False,
+    numbers_tries=False,
     pipeline_config=("semaphoreKey", "mutexName", "resourceTtl"),
 )
 KFP_2_14 = Release(
     retries_everywhere=True,
     driver_fills_arguments=False,
     output_file_beside_artifacts=False,
+    numbers_tries=False,
     pipeline_config=("semaphoreKey", "mutexName", "resourceTtl", "workspace"),
 )
 KFP_2_17 = Release(
     retries_everywhere=True,
     driver_fills_arguments=True,
     output_file_beside_artifacts=True,
+    numbers_tries=True,
     pipeline_config=(
         *("resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure"),
         *("workspace", "activeDeadlineSeconds"),
