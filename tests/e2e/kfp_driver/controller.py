@@ -141,6 +141,7 @@ class _Controller:
         self._ends: queue.Queue[tuple[str, Try | Exception]] = queue.Queue()
         self._room, self._over = threading.Semaphore(cluster.slots), threading.Event()
         self._processes: list[Popen] = []
+        self._pods = 0
         self._after_failure: set[str] = set()
 
     def operate(self) -> None:
@@ -215,11 +216,14 @@ class _Controller:
                 except Exception as error:  # of this driver itself: the run ends with it
                     self._ends.put((task.path, error))
 
+        self._pods += 1
         threading.Thread(target=scheduled, daemon=True).start()
 
     def _wait(self) -> None:
         """Waits until a pod has ended, or one is due to be tried again."""
         soonest = min((again.at for again in self._due.values()), default=None)
+        if soonest is None and not self._pods:
+            raise RuntimeError(f"a workflow must end. Running without a pod: {self._phases}")
         try:
             path, end = self._ends.get(timeout=None if soonest is None else max(0.0, soonest - time.monotonic()))
         except queue.Empty:
@@ -227,6 +231,7 @@ class _Controller:
             for path in [path for path, again in self._due.items() if again.at <= now]:
                 self._start(self._workflow.tasks[path], self._due.pop(path).deadline)
             return
+        self._pods -= 1
         if isinstance(end, Exception):
             raise end
         self._tried(self._workflow.tasks[path], end)
