@@ -1,5 +1,5 @@
-"""The four ways in which a run on Kubeflow ends, by a driver that was written from KFP's sources and shares no code
-with the other stand-in: pushed, from the cache, refused by a gate, and killed in training and tried again."""
+"""The ways in which a run on Kubeflow ends, by a driver that was written from KFP's sources and shares no code with the
+other stand-in: pushed, from the cache, refused by a gate, with nothing due, and killed in training and tried again."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from components.privacy.ledger import Ledger
 from pipeline.config import load
 from tests.conftest import skip_without
 from tests.e2e.conftest import PROJECT
-from tests.e2e.kfp_driver.controller import SUCCEEDED, Kubeflow, Workflow
+from tests.e2e.kfp_driver.controller import SKIPPED, SUCCEEDED, Kubeflow, Workflow, nothing
 from tests.e2e.kfp_driver.pod import Namespace, kill
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
@@ -47,18 +47,19 @@ DATABASES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """A cluster whose volume, MLMD and ledger all runs share. runs: by their outcome."""
+    """A cluster whose volume, MLMD and ledger all runs share."""
 
     folder: Path
     metadata: str
-    runs: dict[str, Workflow] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
         return self.folder / "volume"
 
-    def run(self, outcome: str, *settings: str, started: Callable | None = None) -> Workflow:
-        """Compiles the tiny preset and runs it."""
+    def run(
+        self, outcome: str, *settings: str, started: Callable = nothing, given: dict[str, str] | None = None
+    ) -> Workflow:
+        """Compiles the tiny preset and runs it. given: the run's parameters."""
         from pipeline.runners.kubeflow.compile import compile_config
 
         own = (f"kubeflow.source={PROJECT}", f"kubeflow.root={self.root}", f"kubeflow.metadata={self.metadata}")
@@ -66,9 +67,7 @@ class Bench:
         compile_config(load("tiny", [*own, "kubeflow.metadata_secret=mlmd", *settings]), file)
         secrets = {"mlmd": {"username": USER, "password": PASSWORD}}
         namespace = Namespace(image=image(), secrets=secrets, claims={"lockgate": self.root})
-        watching = {"started": started} if started else {}
-        cluster = Kubeflow(folder=self.folder / outcome, namespace=namespace, **watching)
-        self.runs[outcome] = run = cluster.run(file)
+        run = Kubeflow(folder=self.folder / outcome, namespace=namespace, started=started).run(file, given)
         tries = {name: [end.code for end in run.tries_of(name)] for name in run.started()}
         again = {name: codes for name, codes in tries.items() if codes != [0]}
         print(f"\n{outcome}: {run.phase} in {run.seconds:.0f} s, {len(tries)} steps, tried again or failed: {again}")
@@ -155,6 +154,14 @@ def test_a_gate_that_none_can_pass_refuses_and_the_run_ends_well(bench, pushed):
     assert {variant["verdict"] for variant in record["variants"]} == {"fail"}
     assert run.tries_of("report")[0].metadata["metrics"]["pushed"] == 0
     assert bench.entries() == before and sorted(p.name for p in bench.root.glob("serving/*/*")) == serving
+
+
+def test_where_nothing_is_due_one_pod_is_started_and_the_run_ends_well(bench):
+    (bench.folder / "empty").mkdir()
+    run = bench.run("idle", f"data.root={bench.folder / 'empty'}", given={"span": "due"})
+    assert run.phase == SUCCEEDED, run.explained()
+    assert run.started() == ["importexamplegen"] and run.phase_of("exit-handler-1") == SKIPPED
+    assert len(run.tries_of("importexamplegen")) == 1
 
 
 def test_a_training_that_is_killed_is_tried_again_and_goes_on_under_the_charge_it_has(bench, pushed):

@@ -1,6 +1,6 @@
 """A compiled package as the messages of KFP's own protocol buffers, and what differs between KFP's releases."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class Refused(Exception):
 class PodConfig:
     """What Kubernetes is told of a step. config: claims and secrets. deadline: seconds after which a pod is ended."""
 
-    config: kubernetes_pb2.KubernetesExecutorConfig = kubernetes_pb2.KubernetesExecutorConfig()
+    config: kubernetes_pb2.KubernetesExecutorConfig = field(default_factory=kubernetes_pb2.KubernetesExecutorConfig)
     deadline: int | None = None
 
 

@@ -108,11 +108,11 @@ def _pair(
     """A task's driver, and what the driver decides about."""
     if spec.WhichOneof("iterator") or len(spec.inputs.artifacts):
         raise Refused(f"{name} must have no iterator and no input artifact, which this driver does not run")
-    if spec.caching_options.enable_cache:
-        raise Refused(f"{name} must not be taken from KFP's cache, which this driver does not have")
     path, component = f"{within}/{name}", package.component(spec.component_ref.name)
     common = {"within": within, "scope": scope, "name": name, "spec": spec, "component": component}
     driver, inner = f"{path}-driver", component.WhichOneof("implementation") == "dag"
+    if spec.caching_options.enable_cache and not inner:
+        raise Refused(f"{name} must not be taken from KFP's cache, which this driver does not have")
     yield Task(path=driver, kind=DAG_DRIVER if inner else CONTAINER_DRIVER, depends=depends, **common)
     waits = {"depends": (driver,), "driver": driver, "conditional": bool(spec.trigger_policy.condition), "hook": hook}
     if inner:
