@@ -3,7 +3,7 @@ process that has nothing but what the package gives it.
 
 It shares no code with the project's other stand-in, and was written from KFP's and Argo's sources alone. Each file
 says which of their functions it follows: `workflow` (argocompiler), `driver` (v2/driver), `pod` (launcher_v2.go,
-Kubernetes), `retries` and this one (Argo's workflow controller, v3.7.9):
+Kubernetes), `retries` and this one (Argo's workflow controller, v3.7.9; v4.0.5, which KFP 2.17.0 has, does the same):
 
 - `executeDAGTask`: a task waits until all that it depends on has ended one way or another. Then it runs if all of them
   have succeeded, and is omitted if not. `when` is asked after that: a task that is not wanted is skipped.
