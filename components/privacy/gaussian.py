@@ -101,7 +101,7 @@ def residual_delta(draws: int, epsilon: float) -> float:
         epsilon: what the whole promise states.
     """
     distance = draws * DISTANCE + float(draws) ** 2 * 2.0 ** -(BLOCK_BITS + 1)
-    return (1 + math.exp(min(epsilon, 700.0))) * distance
+    return (1 + math.exp(min(epsilon, 600.0))) * distance if distance else 0.0
 
 
 def quantiles(tails: np.ndarray, room: Sequence[np.ndarray]) -> np.ndarray:
