@@ -130,7 +130,7 @@ def test_the_sensitivity_is_reached_by_no_two_sums():
     high = (np.floor(high / noised.grid) + 0.501) * noised.grid
     apart = np.linalg.norm(np.rint(high / noised.grid) - np.rint(low / noised.grid)) * noised.grid
     assert np.linalg.norm(high - low) < apart <= np.linalg.norm(high - low) + math.sqrt(SIZE) * noised.grid
-    assert apart < noised.sensitivity
+    assert apart + rounding_of_sums(256) * CLIP < noised.sensitivity  # what the grid takes is counted apart
     assert noised.stddev == NOISE * noised.sensitivity
 
 
@@ -146,6 +146,13 @@ def test_what_is_released_lies_on_the_grid_and_is_the_sum_with_noise_of_the_stat
     assert released.dtype == np.float32
     assert stats.kstest((released - total) / noised.stddev, "norm").pvalue > 1e-8
     assert np.all(np.rint(released[np.abs(released) < 1] / noised.grid) * noised.grid == released[np.abs(released) < 1])
+
+
+def test_a_sum_goes_to_the_nearest_step_of_the_grid(monkeypatch):
+    noised = NoisedSum(NOISE, CLIP, 6, 256)
+    monkeypatch.setattr(noised._noise, "add_to", lambda steps: None)
+    released = noised.release(np.array([0.4, 0.6, -0.4, -0.6, 7.49, -1e6 - 0.51]) * noised.grid)
+    assert (released / noised.grid).tolist() == [0, 1, 0, -1, 7, -1_000_001]
 
 
 def test_sums_that_no_grid_holds_are_held_to_its_ends():
