@@ -6,6 +6,7 @@ for who does not know it.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -92,7 +93,8 @@ class NoisedSum:
     On the grid everything is whole numbers, and what it releases is post-processing of the Gaussian mechanism on the
     rounded sum (`components.privacy.gaussian`). One example moves the rounded sum by `sensitivity` at most: the clip;
     what float32 may add to it; and a step of the grid in each coordinate, because the sums with and without it may be
-    rounded away from each other. docs/privacy.md bounds each.
+    rounded away from each other. docs/privacy.md bounds each. The noise of the next release is drawn beside whatever
+    the process does until then.
 
     Args:
         noise_multiplier: deviation of the noise over `sensitivity`, as the accountant has it.
@@ -115,10 +117,18 @@ class NoisedSum:
         self.sensitivity = clipped + math.sqrt(size) * self.grid
         self.stddev, self._steps = noise_multiplier * self.sensitivity, np.empty(size, np.int64)
         self._noise = RoundedGaussian(self.stddev / self.grid, SecretBits("noise", insecure_fixed_seed))
+        self._drawn, self._thread = np.empty(size, np.int64), ThreadPoolExecutor(1, "noise")
+        self._drawing = self._thread.submit(self._draw)
 
     def release(self, total: np.ndarray) -> np.ndarray:
         """A finite sum, float64 [size], with fresh noise, float32 [size]. Overwrites `total`."""
         total *= 1 / self.grid
         self._steps[:] = np.clip(np.rint(total, out=total), -_FARTHEST, _FARTHEST, out=total)
-        self._noise.add_to(self._steps)
+        self._drawing.result()
+        self._steps += self._drawn
+        self._drawing = self._thread.submit(self._draw)
         return np.multiply(self._steps, self.grid, out=total).astype(np.float32)
+
+    def _draw(self) -> None:
+        self._drawn[:] = 0
+        self._noise.add_to(self._drawn)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from components.dp_training.per_example.terms import Direct, Outer
 from components.dp_training.randomness import NoisedSum, Pieces, PoissonSampler, rounding_of_sums
+from components.privacy.gaussian import RoundedGaussian
 
 PROBABILITY, POPULATION, STEPS = 0.1, 400, 2000
 
@@ -149,10 +150,27 @@ def test_what_is_released_lies_on_the_grid_and_is_the_sum_with_noise_of_the_stat
 
 
 def test_a_sum_goes_to_the_nearest_step_of_the_grid(monkeypatch):
+    monkeypatch.setattr(RoundedGaussian, "add_to", lambda self, steps: None)
     noised = NoisedSum(NOISE, CLIP, 6, 256)
-    monkeypatch.setattr(noised._noise, "add_to", lambda steps: None)
     released = noised.release(np.array([0.4, 0.6, -0.4, -0.6, 7.49, -1e6 - 0.51]) * noised.grid)
     assert (released / noised.grid).tolist() == [0, 1, 0, -1, 7, -1_000_001]
+
+
+def test_noise_that_cannot_be_drawn_stops_the_release(monkeypatch):
+    """The draw runs in a thread of its own, whose failure must not leave a sum without noise."""
+
+    def broken(self, steps):
+        raise ArithmeticError("no noise")
+
+    monkeypatch.setattr(RoundedGaussian, "add_to", broken)
+    with pytest.raises(ArithmeticError, match="no noise"):
+        NoisedSum(NOISE, CLIP, 6, 256).release(np.zeros(6))
+
+
+def test_no_two_releases_share_their_noise():
+    noised = NoisedSum(NOISE, CLIP, 50, 256)
+    releases = np.stack([noised.release(np.zeros(50)) for _ in range(40)])
+    assert len(np.unique(releases, axis=0)) == 40 and np.mean(np.diff(releases, axis=0) == 0) < 0.01
 
 
 def test_sums_that_no_grid_holds_are_held_to_its_ends():
