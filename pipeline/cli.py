@@ -13,7 +13,7 @@ import typer
 from components.common.errors import ConfigError, Interrupted, LockgateError
 from pipeline import kubeflow, ledger, metadata
 from pipeline.config import load
-from pipeline.options import DEFAULT_ROOT, ConfigOption, JsonOption, RootOption, SetOption
+from pipeline.options import DEFAULT_ROOT, ClusterOption, ConfigOption, JsonOption, RootOption, SetOption
 from pipeline.schedule import commands
 
 app = typer.Typer(
@@ -93,13 +93,16 @@ def rollback(
     config: ConfigOption = "default",
     set_: SetOption = None,
     root: RootOption = DEFAULT_ROOT,
+    cluster: ClusterOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve the version before the current one again."""
     settings = load(config, set_)
+    from pipeline.cluster import Runs, placed
     from pipeline.run import roll_back
 
-    done = roll_back(settings, root.expanduser().resolve())
+    with placed(settings, root, cluster, Runs.NONE) as (place, places):
+        done = roll_back(settings, place, places)
     if as_json:
         print(json.dumps(done, indent=2))
     else:
@@ -113,21 +116,25 @@ def withdraw(
     config: ConfigOption = "default",
     set_: SetOption = None,
     root: RootOption = DEFAULT_ROOT,
+    cluster: ClusterOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take records out of the data and its copies, and say which models had them in."""
     settings = load(config, set_)
-    from components.example_gen.withdrawal import Withdrawn
-    from pipeline.withdrawal import withdraw as taken
+    from pipeline.cluster import Runs, placed
 
-    wanted = Withdrawn(ids=frozenset(ids or ()), persons=frozenset(person or ()))
-    found = taken(settings, root.expanduser().resolve(), wanted)
-    if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    from pipeline.console import print_withdrawn
+    with placed(settings, root, cluster, Runs.ALL) as (place, places):
+        from components.example_gen.withdrawal import Withdrawn
+        from pipeline.withdrawal import withdraw as taken
 
-    print_withdrawn(found)
+        wanted = Withdrawn(ids=frozenset(ids or ()), persons=frozenset(person or ()))
+        found = taken(settings, place, places, wanted)
+        if as_json:
+            print(json.dumps(found, indent=2, ensure_ascii=False))
+            return
+        from pipeline.console import print_withdrawn
+
+        print_withdrawn(found)
 
 
 @app.command(name="show-config")

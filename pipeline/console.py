@@ -200,6 +200,8 @@ def print_withdrawn(found: dict[str, Any]) -> None:
         out.print(f"{model['kind']} {escape(model['served'] or model['uri'])} had them in, {epsilon}", soft_wrap=True)
     for line in found["retrain"]:
         out.print(f"Retrain: {line}.", soft_wrap=True)
+    for line in found["left"]:
+        out.print(f"Still to do: {line}.", soft_wrap=True)
 
 
 def _table(record: dict[str, Any], wide: bool) -> Table:

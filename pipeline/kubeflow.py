@@ -229,6 +229,17 @@ def wait(
     _wait(connect(host, namespace), run_id, timeout, as_json)
 
 
+@app.command()
+def terminate(
+    run_id: Annotated[str, typer.Argument(help="A run's id.")], host: HostOption, namespace: NamespaceOption = None
+) -> None:
+    """End a run that is under way; the next firing takes its span once its pods are gone."""
+    from pipeline.runners.kubeflow.client import connect
+
+    connect(host, namespace).terminate(run_id)
+    print(f"Run {run_id} is being terminated.")
+
+
 def _wait(server: Any, run_id: str, timeout: float | None, as_json: bool) -> None:
     from pipeline.runners.kubeflow.waiting import wait as wait_for
 

@@ -15,8 +15,8 @@ from components.example_gen.arrivals import print_of, require_unchanged
 from components.example_gen.core import check_framing, find_span, known_labels
 from pipeline.config import Config
 from pipeline.failures import explain
-from pipeline.guards import Signals, locked, logged, quiet_imports, unwritable
-from pipeline.places import places_of
+from pipeline.guards import Signals, locked, logged, unwritable
+from pipeline.places import Places, places_of
 from pipeline.report.html import render
 from pipeline.runs import blank, filled
 
@@ -66,17 +66,18 @@ def execute(config: Config, root: Path, watcher: Watcher) -> dict[str, Any]:
     return record
 
 
-def roll_back(config: Config, root: Path) -> dict[str, Any]:
+def roll_back(config: Config, root: Path, places: Places) -> dict[str, Any]:
     """Brings back what a configuration's pipeline served before, while no run holds the root.
+
+    Args:
+        config: of the pipeline. root: folder for everything that is written. places: of the pipeline.
 
     Raises:
         GateError: there is nothing to go back to; nothing changed.
     """
-    quiet_imports()
     from components.common.mlmd import connection, exists
     from components.gates.push.rollback import rollback
 
-    places = places_of(root, config.name)
     if not exists(places.metadata):
         raise GateError(f"a rollback must be of something that was pushed. There is no run under {root}")
     with locked(root):

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from benchmarks.database_servers import Server
     from tests.s3_server import S3Server
 
@@ -69,3 +71,21 @@ def bucket(s3_running: "S3Server", monkeypatch) -> "Iterator[S3Server]":
     s3._client.cache_clear()
     yield s3_running
     s3._client.cache_clear()
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket_kind(request) -> "Iterator[ModuleType]":
+    """The module of a kind of bucket, whose bucket is reached, and empty."""
+    from tests.buckets import KINDS
+    from tests.gcs_server import gcs_server
+    from tests.s3_server import BUCKET
+
+    module = KINDS[request.param]
+    if request.param == "s3":
+        request.getfixturevalue("bucket")
+        yield module
+        return
+    module._client.cache_clear()
+    with gcs_server(BUCKET):
+        yield module
+    module._client.cache_clear()

@@ -76,6 +76,15 @@ class Bucket:
         except FileNotFoundError:
             pass
 
+    def keeps_versions(self) -> bool | None:
+        """As `s3.Bucket.keeps_versions`: by versions, or by Google's soft deletion, which a new bucket has."""
+        try:
+            with self._told():
+                bucket = _client().get_bucket(self._name, **_patience())
+                return bool(bucket.versioning_enabled or bucket.soft_delete_policy.retention_duration_seconds)
+        except ServiceError:
+            return None
+
     def _object(self, key: str) -> storage.Blob:
         return _client().bucket(self._name).blob(key)
 

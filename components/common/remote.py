@@ -1,12 +1,14 @@
 """Artifacts in object storage, S3's or Google's: a folder is whole or not there.
 
 A folder's objects come first and its manifest last, and whoever reads goes by the manifest alone. What an upload that
-was killed has left is therefore nothing, and an object that was lost or changed is noticed.
+was killed has left is therefore nothing, and an object that was lost or changed is noticed. A file that was replaced
+lies under another key than its name, which the manifest has as its `object`: so the one manifest that is written says
+that all of an artifact's files are the old ones, or the new ones.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ MANIFEST = ".manifest.json"
 _PROBE = ".writable"
 _WHOLE = "an artifact that MLMD knows of must lie in the bucket as it was written"
 _AT_ONCE, _PIECE = 8, 1 << 20
+_MARK = 16  # hexadecimal digits of a sha256 that tell a file's new content from its old
 
 
 def is_remote(uri: str) -> bool:
@@ -43,10 +46,10 @@ def upload(local: Path, uri: str) -> None:
     files = {name: path for name, path in found.items() if path.is_file()}
     _all(bucket.upload, [(f"{key}/{name}", path) for name, path in files.items()])
     said = {
-        "files": {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in files.items()},
+        "files": {name: _about(path) for name, path in files.items()},
         "folders": [name for name in found if name not in files],
     }
-    bucket.put(f"{key}/{MANIFEST}", json.dumps(said, indent=2).encode())
+    _declare(uri, said)
 
 
 def download(uri: str, local: Path) -> None:
@@ -68,12 +71,66 @@ def download(uri: str, local: Path) -> None:
         local.mkdir(parents=True)
         for name in (*said["folders"], *(str(Path(name).parent) for name in said["files"])):
             (local / name).mkdir(parents=True, exist_ok=True)
-        _all(bucket.download, [(f"{key}/{name}", local / name) for name in said["files"]])
+        _all(bucket.download, [(_key(uri, name, about), local / name) for name, about in said["files"].items()])
     except FileNotFoundError as missing:
         raise ServiceError(f"{_WHOLE}. Missing: {missing.filename}") from None
     for name, about in said["files"].items():
-        if _sha256(local / name) != about["sha256"]:
-            raise ServiceError(f"{_WHOLE}. Another object lies at {uri}/{name}")
+        _check(uri, name, about, _sha256(local / name))
+
+
+def files(uri: str) -> list[str]:
+    """The names of the files of a whole artifact; none where it is not whole."""
+    return sorted((_manifest(uri) or {"files": {}})["files"])
+
+
+def download_file(uri: str, name: str, local: Path) -> None:
+    """Copies one file of a whole artifact out of object storage; raises as `download`."""
+    about = (_manifest(uri) or {"files": {}})["files"].get(name)
+    bucket, _ = _opened(uri)
+    try:
+        if about is None:
+            raise FileNotFoundError(2, "no such file in the artifact", f"{uri}/{name}")
+        bucket.download(_key(uri, name, about), local)
+    except FileNotFoundError as missing:
+        raise ServiceError(f"{_WHOLE}. Missing: {missing.filename}") from None
+    _check(uri, name, about, _sha256(local))
+
+
+def replace(uri: str, changed: Mapping[str, Path | None]) -> None:
+    """Puts other contents in place of some files of a whole artifact, in one step: whoever is killed at whatever moment
+    leaves the artifact as it was, or as it is to be. What it may leave beside it, `sweep` removes.
+
+    Args:
+        changed: for a file's name what it is to hold; None removes the file.
+
+    Raises:
+        ServiceError: the artifact is not whole, or the bucket is away or refuses.
+    """
+    said = _manifest(uri)
+    if said is None or set(changed) - set(said["files"]):
+        raise ServiceError(f"{_WHOLE}. Missing: {uri}")
+    bucket, _ = _opened(uri)
+    new = {name: _about(path) for name, path in changed.items() if path is not None}
+    for name, about in new.items():
+        about["object"] = f"{name}.{about['sha256'][:_MARK]}"
+    _all(bucket.upload, [(_key(uri, name, about), changed[name]) for name, about in new.items()])
+    kept = {name: about for name, about in said["files"].items() if name not in changed}
+    _declare(uri, {**said, "files": {**kept, **new}})
+    sweep(uri)
+
+
+def sweep(uri: str) -> None:
+    """Removes what lies under a uri and belongs to no whole artifact there: what somebody who was killed has left."""
+    bucket, key = _opened(uri)
+    said = _manifest(uri)
+    own = {_key(uri, name, about) for name, about in said["files"].items()} | {f"{key}/{MANIFEST}"} if said else set()
+    _all(bucket.delete, [(there,) for there in bucket.keys(f"{key}/") if there not in own])
+
+
+def children(uri: str) -> list[str]:
+    """The uris of what lies right under a uri."""
+    bucket, key = _opened(uri)
+    return sorted({f"{uri}/{there[len(key) + 1 :].split('/')[0]}" for there in bucket.keys(f"{key}/")})
 
 
 def exists(uri: str) -> bool:
@@ -120,10 +177,15 @@ def read(uri: str, name: str = "") -> bytes:
     known = (_manifest(uri) or {"files": {}})["files"]
     if name not in known:
         raise FileNotFoundError(2, "no such file in the artifact", f"{uri}/{name}")
-    content = bucket.get(f"{key}/{name}")
-    if hashlib.sha256(content).hexdigest() != known[name]["sha256"]:
-        raise ServiceError(f"{_WHOLE}. Another object lies at {uri}/{name}")
+    content = bucket.get(_key(uri, name, known[name]))
+    _check(uri, name, known[name], hashlib.sha256(content).hexdigest())
     return content
+
+
+def keeps_versions(uri: str) -> bool | None:
+    """Whether the bucket goes on keeping what is replaced or removed; None where whoever asks may not know."""
+    bucket, _ = _opened(uri)
+    return bucket.keeps_versions()
 
 
 def probe(root: str) -> None:
@@ -155,6 +217,28 @@ def _manifest(uri: str) -> dict[str, Any] | None:
         return json.loads(bucket.get(f"{key}/{MANIFEST}"))
     except FileNotFoundError:
         return None
+
+
+def _declare(uri: str, said: dict[str, Any]) -> None:
+    """Writes an artifact's manifest: from then on it is this."""
+    bucket, key = _opened(uri)
+    bucket.put(f"{key}/{MANIFEST}", json.dumps(said, indent=2).encode())
+
+
+def _about(file: Path) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+
+
+def _key(uri: str, name: str, about: dict[str, Any]) -> str:
+    """Where a file of an artifact lies."""
+    _, key = _opened(uri)
+    return f"{key}/{about.get('object', name)}"
+
+
+def _check(uri: str, name: str, about: dict[str, Any], digest: str) -> None:
+    if digest != about["sha256"]:
+        raise ServiceError(f"{_WHOLE}. Another object lies at {uri}/{name}")
 
 
 def _all(do, arguments: Iterable[tuple]) -> None:

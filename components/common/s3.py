@@ -79,6 +79,15 @@ class Bucket:
         with self._told(key):
             _client().delete_object(Bucket=self._name, Key=key)
 
+    def keeps_versions(self) -> bool | None:
+        """Whether the bucket keeps what an object was before it was written anew or removed; None where whoever asks
+        may not know."""
+        try:
+            with self._told(""):
+                return "Status" in _client().get_bucket_versioning(Bucket=self._name)  # Enabled, or Suspended
+        except ServiceError:
+            return None
+
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:
         place = f"s3://{self._name} at {_client().meta.endpoint_url}"

@@ -23,12 +23,20 @@ class Taken:
     found: Due | None = None
 
 
-def take(config: Config, root: Path, run: str, now: datetime.datetime, under_way: Callable[[Claim], bool]) -> Taken:
+def take(
+    config: Config,
+    root: Path,
+    run: str,
+    now: datetime.datetime,
+    under_way: Callable[[Claim], bool],
+    close: Callable[[Claim], None],
+) -> Taken:
     """Takes the oldest span that is due; asked again, the same run gets the same.
 
     Args:
         config: of the pipeline. root: folder for everything that is written. run: id of the run that asks. now: with
-            its zone. under_way: whether a run that has taken a span and left no record may still be at work.
+            its zone. under_way: whether a run that has taken a span and left no record may still be at work. close:
+            gives such a run that is not its record, before its span can be taken.
 
     Raises:
         DataError: the data's folder is missing. ServiceError: the root cannot be read or written.
@@ -41,8 +49,11 @@ def take(config: Config, root: Path, run: str, now: datetime.datetime, under_way
         if own := claimed_by(state, run):
             return Taken(span=own.span, found=standing(config, root, state))
         claim = state.claim
-        if claim and claim.run not in {record["run"] for record in records(root)} and under_way(claim):
-            return Taken(span=None, idle=AT_WORK)
+        if claim and claim.run not in {record["run"] for record in records(root)}:
+            if under_way(claim):
+                return Taken(span=None, idle=AT_WORK)
+            close(claim)
+            state = memory.load()
         found = standing(config, root, state)
         if not found.spans:
             return Taken(span=None, idle=NOTHING_NEW, found=found)

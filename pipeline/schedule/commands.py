@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.config import load
-from pipeline.options import DEFAULT_ROOT, ConfigOption, JsonOption, RootOption, SetOption
+from pipeline.options import DEFAULT_ROOT, ClusterOption, ConfigOption, JsonOption, RootOption, SetOption
 
 
 def retrain(
@@ -89,21 +89,24 @@ def clean(
     config: ConfigOption = "default",
     set_: SetOption = None,
     root: RootOption = DEFAULT_ROOT,
+    cluster: ClusterOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove what the configuration's table retention lets go; MLMD's records stay."""
-    settings, place = load(config, set_), root.expanduser().resolve()
-    from pipeline.places import places_of
-    from pipeline.schedule.retention import clean as cleaned
+    settings = load(config, set_)
+    from pipeline.cluster import Runs, placed
 
-    found = cleaned(settings, place, places_of(place, settings.name), dry_run)
-    if as_json:
-        print(json.dumps({"dry_run": dry_run, "bytes": found.bytes, **vars(found)}, indent=2))
-        return
-    from pipeline.console import print_cleaned
+    with placed(settings, root, cluster, Runs.NONE if dry_run else Runs.OWN) as (place, places):
+        from pipeline.schedule.retention import clean as cleaned
 
-    print_cleaned(found, dry_run)
+        found = cleaned(settings, place, places, dry_run)
+        if as_json:
+            print(json.dumps({"dry_run": dry_run, "bytes": found.bytes, **vars(found)}, indent=2))
+            return
+        from pipeline.console import print_cleaned
+
+        print_cleaned(found, dry_run)
 
 
 def _write_page(settings, root: Path) -> None:

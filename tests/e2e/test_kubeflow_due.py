@@ -1,5 +1,9 @@
 """A recurring run on Kubeflow takes what is due, one span a firing, as `lockgate retrain` does: a small pipeline,
-compiled, then run as Kubeflow runs it, MLMD on a server."""
+compiled, then run as Kubeflow runs it, MLMD on a server, beside an API server that knows which Workflows there are.
+
+The kubelet mounts a service account's token at one path in every container. Steps here are processes of one machine, so
+the scripts that they run say first where this test's token is, and are otherwise the project's own.
+"""
 
 import dataclasses
 import json
@@ -20,6 +24,7 @@ from pipeline.config import Config, load
 from pipeline.places import places_in_cluster
 from pipeline.runners.beam.flags import IN_PROCESS
 from pipeline.runners.kubeflow.compile import compile_graph
+from pipeline.runners.kubeflow.due import ENDED
 from pipeline.runners.kubeflow.settings import written
 from pipeline.runners.nodes import compiled
 from pipeline.schedule.state import Memory
@@ -28,6 +33,7 @@ from tests.e2e import kubeflow_nodes as nodes
 from tests.e2e.conftest import PROJECT
 from tests.e2e.metadata_servers import SECRET, SECRET_NAME
 from tests.e2e.test_kubeflow_features import server  # noqa: F401 - a fixture
+from tests.pipeline.runners.kubeflow.api_server import ApiServer, api_server
 from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, Run, kill
 
 pytestmark = pytest.mark.cluster
@@ -41,10 +47,23 @@ class Schedule:
     folder: Path
     config: Config
     file: Path
+    kubernetes: ApiServer
 
     @property
     def root(self) -> Path:
         return self.folder / "root"
+
+    def fire_and_end(self, step: str) -> str:
+        """Fires, and ends everything of the run while a step of it is at work; gives the run's id."""
+
+        def started(name, process):
+            if name == step:
+                kill(process)
+                raise _Ended
+
+        with pytest.raises(_Ended):
+            self.fire(started)
+        return Memory(self.root, PIPELINE).load().claim.run
 
     def fire(self, started=lambda name, process: None, span: str = DUE) -> Run:
         cluster = Cluster(folder=self.folder / "steps", secrets={SECRET_NAME: SECRET}, started=started)
@@ -93,12 +112,43 @@ class Schedule:
         return [(message["outcome"], message["span"]) for message in map(json.loads, texts)]
 
 
+class _Ended(Exception):
+    """A run is over, and none of its steps ended by itself."""
+
+
+def image(folder: Path, kubernetes: ApiServer) -> Path:
+    """A folder with the scripts that steps run, which know where the account of this test is mounted."""
+    (folder / "kubeflow").mkdir(parents=True)
+    for script in ("run_node.py", "report.py"):
+        own = PROJECT / "kubeflow" / script
+        lines = [
+            f"import os, runpy, sys; sys.path.insert(0, {str(PROJECT)!r})",
+            "from pathlib import Path",
+            "from pipeline.runners.kubeflow import pods",
+            f"os.environ.update({kubernetes.environment!r})",
+            f"pods.ACCOUNT = Path({str(kubernetes.account)!r})",
+            f"runpy.run_path({str(own)!r}, run_name='__main__')",
+        ]
+        (folder / "kubeflow" / script).write_text("\n".join(lines))
+    return folder
+
+
 @pytest.fixture
-def schedule(tmp_path, server) -> Schedule:  # noqa: F811
+def kubernetes(tmp_path):
+    with api_server(tmp_path / "kubernetes") as running:
+        yield running
+
+
+@pytest.fixture
+def schedule(tmp_path, server, kubernetes) -> Schedule:  # noqa: F811
     for name in ("root", "data", "orders"):
         (tmp_path / name).mkdir()
     roles = [f"data.roles.{role}=span-{{SPAN}}/{role}/*" for role in ROLES]
-    cluster = {"source": str(PROJECT), "root": str(tmp_path / "root"), "metadata": server.fresh(tmp_path.name)}
+    cluster = {
+        "source": str(image(tmp_path / "image", kubernetes)),
+        "root": str(tmp_path / "root"),
+        "metadata": server.fresh(tmp_path.name),
+    }
     mounts = [f"kubeflow.{key}={value}" for key, value in cluster.items()]
     told = [f"schedule.command=tee -a {tmp_path / 'told'}", 'schedule.tell=["failed", "damaged"]']
     own = [f"name={PIPELINE}", f"data.root={tmp_path / 'data'}", "data.marker=_SUCCESS", "retention.runs=1"]
@@ -117,7 +167,7 @@ def schedule(tmp_path, server) -> Schedule:  # noqa: F811
     )
     settings = written(config)
     compile_graph(compiled(pipeline), config.kubeflow, tmp_path / "due.yaml", settings)
-    return Schedule(folder=tmp_path, config=config, file=tmp_path / "due.yaml")
+    return Schedule(folder=tmp_path, config=config, file=tmp_path / "due.yaml", kubernetes=kubernetes)
 
 
 def test_every_span_enters_once_in_order_and_nothing_new_is_a_run_that_says_so(schedule):
@@ -206,3 +256,28 @@ def test_two_firings_at_once_do_not_take_the_same_span(schedule):
     assert other.states["idle"] == SUCCEEDED
     assert "because another retraining of this pipeline is at work" in other.steps["Pusher"].log
     assert schedule.record(schedule.fire())["data"]["span"] == 2
+
+
+def test_a_run_that_was_ended_hard_frees_its_span_once_its_workflow_is_gone(schedule):
+    schedule.arrive(1), schedule.arrive(2)
+    ended = schedule.fire_and_end("Pusher")
+    schedule.kubernetes.has("workflows", ended, "Running")
+    assert schedule.fire().states["idle"] == SUCCEEDED and schedule.claimed
+
+    schedule.kubernetes.objects["workflows"].clear()  # terminated, then removed by its time to live
+    after = schedule.fire()
+    assert after.state == SUCCEEDED and schedule.record(after)["data"]["span"] == 1, after.log()
+    assert f"run {ended} is over and had no record: failed" in after.steps["ImportExampleGen"].log
+    record = json.loads((schedule.root / "runs" / ended / "run.json").read_text())
+    assert (record["state"], record["error"], record["data"]["span"]) == ("failed", ENDED, 1)
+    assert schedule.told == [("failed", 1)] and schedule.tries == [[1, "decide"]]
+    assert schedule.record(schedule.fire())["data"]["span"] == 2
+
+
+def test_where_the_api_server_refuses_a_span_is_held_and_the_log_says_so(schedule):
+    schedule.arrive(1)
+    schedule.fire_and_end("Pusher")
+    schedule.kubernetes.allowed.clear()
+    other = schedule.fire()
+    assert other.states["idle"] == SUCCEEDED and schedule.tries == []
+    assert "whether a run has ended is told by time alone" in other.steps["ImportExampleGen"].log

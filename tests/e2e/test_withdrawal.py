@@ -32,5 +32,5 @@ def test_a_record_goes_everywhere_and_what_had_it_in_is_named(tmp_path, sample):
     last = kept(root).entries[-1]
     assert (last.kind, last.says()["records"]) == (WITHDRAW, 1) and gone not in last.body
     again = json.loads(lockgate("withdraw", gone, *settings, "--json", root=root).stdout)
-    assert again == {"removed": [], "copies": [], "models": [], "retrain": []}
+    assert again == {"removed": [], "copies": [], "models": [], "retrain": [], "left": []}
     assert lockgate("ledger", "verify", root=root).returncode == 0

@@ -131,6 +131,18 @@ def test_a_schedule_takes_what_is_due_with_catch_up_and_a_run_the_newest(lockgat
     assert run["runtime_config"]["parameters"] == {"root": "/"}
 
 
+def test_a_span_that_is_none_does_not_reach_the_server(lockgate, server, pipeline_file, tmp_path):
+    spec, platform = yaml.safe_load_all(pipeline_file.read_text())
+    spec["root"]["inputDefinitions"]["parameters"]["span"] = {"parameterType": "STRING", "defaultValue": "newest"}
+    spanned = tmp_path / "spanned.yaml"
+    spanned.write_text(yaml.safe_dump_all([spec, platform]))
+    for span in ("abc", "-1"):
+        code, out, err = lockgate("run", str(spanned), "--param", "root=/", "--param", f"span={span}")
+        assert (code, out, server.requests) == (2, "", []) and f"Received: span='{span}'" in err
+    for span in ("due", "newest", "3", "2026-11-27"):
+        assert lockgate("run", str(spanned), "--param", "root=/", "--param", f"span={span}")[0] == 0
+
+
 def test_without_a_cron_it_is_the_configurations(lockgate, server, pipeline_file, tmp_path):
     config = load("tiny", ['schedule.cron="30 3 * * mon"', 'schedule.time_zone="Asia/Tokyo"'])
     spec, platform = yaml.safe_load_all(pipeline_file.read_text())
@@ -158,6 +170,15 @@ def test_runs_are_listed_newest_first(lockgate, server, pipeline_file):
     assert set(listed[0]) == {"run", "name", "state", "created", "schedule"}
 
 
+def test_a_run_under_way_is_terminated_and_one_that_has_ended_is_not(lockgate, server, pipeline_file):
+    server.film = collections.deque([look("RUNNING", trainer="RUNNING")])
+    run_id = json.loads(lockgate("run", str(pipeline_file), "--param", "root=/", "--json")[1])["run"]
+    assert lockgate("terminate", run_id) == (0, f"Run {run_id} is being terminated.\n", "")
+    assert server.requests[-1] == ("POST", f"/apis/v2beta1/runs/{run_id}:terminate")
+    code, out, err = lockgate("terminate", run_id)
+    assert (code, out) == (2, "") and "Row not found" in err and len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -171,6 +192,7 @@ def test_runs_are_listed_newest_first(lockgate, server, pipeline_file):
         (("runs", "--host", "localhost:8080"), "must begin with http"),
         (("runs", "--last", "0"), "--last"),
         (("wait", "no-such-run"), "404 Run no-such-run not found"),
+        (("terminate", "no-such-run"), "404 Run no-such-run not found"),
     ],
 )
 def test_a_slip_is_one_line_and_exit_code_two(lockgate, server, pipeline_file, arguments, part):

@@ -15,6 +15,7 @@ from components.privacy.ledger import Ledger
 from components.privacy.lineage import Descendant
 from components.privacy.witness import LineageWitness
 from pipeline.config import load
+from pipeline.places import places_of
 from pipeline.withdrawal import retraining, withdraw
 
 RUN = Mechanism(noise_multiplier=2.0, sampling_probability=0.05, steps=200)
@@ -47,7 +48,8 @@ def root(tmp_path) -> Path:
 
 
 def taken(data: Path, root: Path) -> dict:
-    return withdraw(load("tiny", [f"data.root={data.parents[2]}"]), root, WANTED)
+    config = load("tiny", [f"data.root={data.parents[2]}"])
+    return withdraw(config, root, places_of(root, config.name), WANTED)
 
 
 def test_on_a_ledger_that_was_put_back_nothing_is_taken_out(data, root):
@@ -73,7 +75,8 @@ def test_records_go_from_dated_spans_and_from_files_that_hold_shares(data, root)
         shutil.copyfile(data, folder / day / "train" / "a.tfrecord")
     dated = [f'data.roles.{role}="{{YYYY}}-{{MM}}-{{DD}}/{role}/*"' for role in ("train", "public")]
     shares = ['data.roles.holdout=""', 'data.roles.validation=""', "data.shares={holdout=0.2, validation=0.1}"]
-    told = withdraw(load("tiny", [f"data.root={folder}", *dated, *shares]), root, WANTED)
+    config = load("tiny", [f"data.root={folder}", *dated, *shares])
+    told = withdraw(config, root, places_of(root, config.name), WANTED)
     assert [(row["role"], Path(row["file"]).parts[-3], row["records"]) for row in told["removed"]] == [
         ("train", "2026-11-26", 1),
         ("train", "2026-11-27", 1),

@@ -13,14 +13,13 @@ from typing import Any
 
 import kfp
 from google.protobuf.json_format import ParseError
-from kfp_server_api import ApiException, V2beta1GetHealthzResponse, V2beta1RecurringRun, V2beta1Run
-from urllib3.exceptions import HTTPError, MaxRetryError
+from kfp_server_api import ApiException, V2beta1RecurringRun, V2beta1Run
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from components.common.errors import ConfigError, ServiceError
 from pipeline.runners.kubeflow.package import Package
+from pipeline.runners.kubeflow.sdk import AUTHORITIES, TOKEN, Client, way_to
 
-TOKEN = "LOCKGATE_KFP_TOKEN"
-_REQUEST_SECONDS = (10.0, 60.0)  # to connect, and for an answer
 _PAGE = 100
 
 
@@ -60,7 +59,7 @@ class Kubeflow:
         self._namespace, self._token = namespace, token
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            self._client = _Client(host=self.host, existing_token=token)
+            self._client = Client(host=self.host, existing_token=token, **way_to(self.host))
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else a warning for each try
 
     def submit(self, package: Package, arguments: dict[str, Any], experiment: str, name: str) -> str:
@@ -75,6 +74,7 @@ class Kubeflow:
             job_name=name,
             pipeline_package_path=str(package.path),
             params=arguments,
+            service_account=package.service_account(),
         )
         return run.run_id
 
@@ -113,6 +113,7 @@ class Kubeflow:
             no_catchup=not catch_up,
             params=arguments,
             pipeline_package_path=str(package.path),
+            service_account=package.service_account(),
         )
         return made.recurring_run_id
 
@@ -124,6 +125,11 @@ class Kubeflow:
         """The newest runs, newest first, 1 to 200."""
         sort = "created_at desc"
         return self._call(self._client.list_runs, page_size=last, sort_by=sort, namespace=self._namespace).runs or []
+
+    def terminate(self, run_id: str) -> None:
+        """Ends a run that is under way: its steps are stopped, and no more of them begin. Whether its report still runs
+        is up to the cluster's release of Argo."""
+        self._call(self._client.terminate_run, run_id)
 
     def schedules(self) -> list[Schedule]:
         """All recurring runs, oldest first."""
@@ -180,6 +186,11 @@ class Kubeflow:
             raise self._refusal(error) from None
         except HTTPError as error:
             cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+            if isinstance(cause, SSLError):
+                raise ServiceError(
+                    f"{self.host} must have a certificate that this machine trusts: name a company's own authorities "
+                    f"in {AUTHORITIES[0]}. Received: {self._line(str(cause).rpartition(': ')[2])}"
+                ) from None
             raise Away(
                 "Kubeflow Pipelines must answer: look at `--host`, at a port-forward that may have ended, and at the "
                 f"pod ml-pipeline. Received: {self._line(str(cause).rpartition(': ')[2])} from {self.host}"
@@ -210,32 +221,6 @@ class Kubeflow:
 def connect(host: str, namespace: str | None) -> Kubeflow:
     """The server at an address, with the token of the environment, if there is one."""
     return Kubeflow(host, namespace, os.environ.get(TOKEN, "").strip() or None)
-
-
-class _Client(kfp.Client):
-    """The SDK's client, less patient and more careful."""
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        rest = self._run_api.api_client.rest_client
-        request = rest.request
-
-        def careful(*args: Any, **kw: Any) -> Any:
-            answer = request(*args, **{**kw, "_request_timeout": _REQUEST_SECONDS})  # the SDK would wait for ever
-            kind = answer.urllib3_response.headers.get("Content-Type", "nothing")
-            if "json" not in kind:  # the SDK would take a login page for an empty list
-                raise ServiceError(
-                    "Kubeflow Pipelines must answer in JSON, and what came may be a login page: look at `--host` and "
-                    f"{TOKEN}. Received: {kind}"
-                )
-            return answer
-
-        rest.request = careful
-
-    def get_kfp_healthz(self, sleep_duration: int = 5) -> V2beta1GetHealthzResponse:
-        """Asks nobody: the SDK would log five tracebacks before it says that a server is away, and would write the
-        namespace that it finds to the home directory. The namespace is an option here."""
-        return V2beta1GetHealthzResponse(multi_user=False)
 
 
 def _schedule(found: V2beta1RecurringRun) -> Schedule:

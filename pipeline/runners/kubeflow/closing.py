@@ -4,9 +4,7 @@ The report does it however the run ended. Where nothing is due, or the first ste
 report, and that step does it.
 """
 
-import datetime
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from components.common.errors import Interrupted, LockgateError
@@ -15,8 +13,9 @@ from pipeline.config import Config
 from pipeline.places import places_in_cluster
 from pipeline.run import save
 from pipeline.runners.kubeflow import due
+from pipeline.runners.kubeflow.record import begun_record
 from pipeline.runners.kubeflow.shared import Told, told_of
-from pipeline.runs import blank, filled
+from pipeline.runs import filled
 from pipeline.schedule.firing import Firing
 from pipeline.schedule.state import Claim
 
@@ -64,25 +63,12 @@ def _recorded(
     config: Config, run: str, told: Told, claim: Claim | None, failure: LockgateError | Interrupted | None
 ) -> dict[str, Any]:
     """The run's record, written on the volume."""
-    root, span = Path(config.kubeflow.root), told.span
-    if span is None and claim:
-        span = claim.span
-    began = datetime.datetime.fromtimestamp(told.began, datetime.timezone.utc)
-    record = blank(config, root, run, span, began)
-    record["seconds"], record["nodes"] = round(told.ended - told.began, 1), told.nodes
-    if told.refused:
-        record.update(state="refused", exit_code=3, error=told.refused, cause=told.cause)
-    elif told.finished:
-        record.update(state="pushed", exit_code=0, cause=None)
-    elif isinstance(failure, Interrupted):
+    otherwise = f"every step must end well. {told.failed or 'One'} did not; its log says why"
+    record = begun_record(config, run, told, claim, otherwise)
+    if isinstance(failure, Interrupted):
         record.update(state="interrupted", error=str(failure), cause=None, exit_code=failure.exit_code)
     elif failure:
         record.update(error=str(failure), cause=failure.cause, exit_code=failure.exit_code)
-    elif told.error:
-        record.update(error=told.error, cause=told.error_cause, exit_code=2)
-    else:
-        record.update(error=f"every step must end well. {told.failed or 'One'} did not; its log says why")
-    Path(record["report"]).parent.mkdir(parents=True, exist_ok=True)
     filled(record, places_in_cluster(config))
     if claim:
         due.mark_damaged(config, claim, record)

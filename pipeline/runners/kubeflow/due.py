@@ -1,12 +1,15 @@
 """What is due, for a run whose steps are containers: which span it takes, and what is to be done once it has ended.
 
-The span is taken, and given back, in the schedule's state on the volume. A run that ended without a record (its report
-did not run) holds its span until MLMD has had no sign of it for as long as the longest step may take.
+The span is taken, and given back, in the schedule's state on the volume. A run that ended without a record (it was
+terminated, or its report did not run) holds its span until nothing of it is at work any more; the firing that then
+takes the span writes that run's record.
 """
 
 import datetime
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ from components.common.errors import ConfigError, DataError, Interrupted, Lockga
 from components.common.mlmd import connection
 from components.example_gen.arrivals import require_unchanged
 from pipeline.config import Config
-from pipeline.places import Places
-from pipeline.runners.kubeflow.config import DEFAULT
+from pipeline.places import Places, places_in_cluster
+from pipeline.runners.kubeflow.alive import holds, others
+from pipeline.runners.kubeflow.record import begun_record
 from pipeline.runners.kubeflow.settings import read
-from pipeline.runners.kubeflow.shared import signs_of_life
+from pipeline.runners.kubeflow.shared import Told, UnknownRun, told_of
 from pipeline.runs import records
 from pipeline.schedule.claim import claimed_by, give_back, take
 from pipeline.schedule.due import is_damaged
@@ -26,6 +30,7 @@ from pipeline.schedule.state import Claim, Memory
 from pipeline.schedule.status import write_status
 from pipeline.spans import NEWEST
 
+ENDED = "the run was terminated, or its report did not run"
 _PATIENCE_SECONDS = 60.0
 
 
@@ -47,10 +52,12 @@ def take_due(settings: str, run: str, metadata: str) -> tuple[str, str]:
     now = datetime.datetime.now(datetime.timezone.utc)
 
     def under_way(claim: Claim) -> bool:
-        since = now.timestamp() - longest(config)
-        return claim.since.timestamp() > since or claim.run in signs_of_life(connection(metadata), config.name, since)
+        return holds(config, metadata, claim)
 
-    taken = take(config, Path(config.kubeflow.root), run, now, under_way)
+    def closed(claim: Claim) -> None:
+        _close_for(config, replace(places_in_cluster(config), metadata=metadata), claim)
+
+    taken = take(config, Path(config.kubeflow.root), run, now, under_way, closed)
     if taken.found:
         firing = Firing()
         firing.saw(taken.found)
@@ -80,11 +87,6 @@ def unchanged(settings: str, run: str) -> Iterator[None]:
         require_unchanged(config.data, claim.span, claim.fingerprint)
         raise
     require_unchanged(config.data, claim.span, claim.fingerprint)
-
-
-def longest(config: Config) -> float:
-    """Seconds after which a run that gave no sign of life has ended."""
-    return max(config.kubeflow.step(kind).timeout_seconds for kind in (DEFAULT, *config.kubeflow.steps))
 
 
 def claim_of(config: Config, run: str) -> Claim | None:
@@ -137,12 +139,53 @@ def _follow(config: Config, places: Places, memory: Memory, firing: Firing) -> N
 def _forget(config: Config, places: Places, firing: Firing) -> None:
     """Cleans up, unless a run of the pipeline without a record is under way: its steps hold no lock."""
     root = Path(config.kubeflow.root)
-    since = datetime.datetime.now(datetime.timezone.utc).timestamp() - longest(config)
     try:
-        others = signs_of_life(connection(places.metadata), config.name, since)
-        others -= {record["run"] for record in records(root)}
+        at_work = others(config, places, {record["run"] for record in records(root)}, [config.name])
     except LockgateError as error:
         firing.problems.append(str(error))
         return
-    if not others:
+    if not at_work:
         forget(config, root, places, firing)
+
+
+def _close_for(config: Config, places: Places, claim: Claim) -> None:
+    """Does for a run that is over what its report has not done: writes its record, and tells. The caller keeps other
+    firings out."""
+    from pipeline.run import save  # draws the page
+    from pipeline.runs import filled
+
+    root = Path(config.kubeflow.root)
+    memory = Memory(root, config.name)
+    record = begun_record(config, claim.run, _told(places, claim), claim, ENDED)
+    try:
+        filled(record, places)
+    except Exception:  # of what it left, something is half there; that must not hold up the next run
+        logging.exception("of run %s there is no more than this", claim.run)
+    if is_damaged(record):
+        set_aside(memory, claim.fingerprint, record)
+    save(record)
+    firing = Firing(runs=[{**record, "fingerprint": claim.fingerprint}])
+    firing.saw(standing(config, root, memory.load()))
+    tell_of(config, memory, firing)
+    for sentence in (f"run {claim.run} is over and had no record: {record['state']}", *firing.problems):
+        print(f"lockgate: {sentence}", flush=True)
+
+
+def _told(places: Places, claim: Claim) -> Told:
+    """What MLMD says of a run that has taken a span; nothing, where none of its steps reached MLMD."""
+    try:
+        return told_of(connection(places.metadata), claim.run)
+    except UnknownRun:
+        began = claim.since.timestamp()
+        return Told(
+            began=began,
+            ended=began,
+            span=claim.span,
+            refused="",
+            cause="",
+            failed="",
+            error="",
+            error_cause="",
+            finished=False,
+            nodes=[],
+        )

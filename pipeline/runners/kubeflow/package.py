@@ -49,6 +49,12 @@ class Package:
         wanted = configuration(self.settings).schedule
         return wanted.cron, wanted.time_zone
 
+    def service_account(self) -> str | None:
+        """Who its steps are on Kubernetes; None: whom Kubeflow takes."""
+        from pipeline.runners.kubeflow.settings import read as configuration
+
+        return (configuration(self.settings).kubeflow.service_account or None) if self.settings else None
+
     def arguments(self, given: list[str]) -> dict[str, Any]:
         """Values of parameters, each of the type that the pipeline declares.
 
@@ -74,9 +80,18 @@ class Package:
             parsed = value if kind == "STRING" else json.loads(value)
         except ValueError:
             parsed = None
+        if name == "span":
+            self._check_span(parsed)
         if not isinstance(parsed, _TYPES[kind]) or (isinstance(parsed, bool) and kind != "BOOLEAN"):
             raise ConfigError(f"`--param {name}` must be a {kind} in JSON. Received: {value!r}")
         return name, parsed
+
+    @staticmethod
+    def _check_span(text: Any) -> None:
+        from pipeline.spans import DUE, as_range
+
+        if isinstance(text, str) and text != DUE:
+            as_range(text)
 
 
 def read(path: Path) -> Package:

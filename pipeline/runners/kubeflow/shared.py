@@ -44,16 +44,20 @@ class Told:
     nodes: list[dict[str, Any]]
 
 
+class UnknownRun(ServiceError):
+    """MLMD has never heard of a run."""
+
+
 def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
     """Reads what MLMD says of a run.
 
     Raises:
-        ServiceError: it knows no such run: no step got that far.
+        UnknownRun: it knows no such run: no step got that far.
     """
     with metadata.Metadata(database) as handle:
         context = handle.store.get_context_by_type_and_name(_RUN, run)
         if context is None:
-            raise ServiceError(f"a step of the run must have reached MLMD. It knows no run {run}: see the steps' logs")
+            raise UnknownRun(f"a step of the run must have reached MLMD. It knows no run {run}: see the steps' logs")
         executions = sorted(handle.store.get_executions_by_context(context.id), key=lambda e: e.id)
         names = {
             e.id: c.name.split(".", 1)[-1]
@@ -79,6 +83,12 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
         finished=any(row["id"] == "Pusher" and row["state"] != "failed" for row in nodes),
         nodes=nodes,
     )
+
+
+def pipelines_of(database: metadata.ConnectionConfigType) -> set[str]:
+    """The names of the pipelines that MLMD knows."""
+    with metadata.Metadata(database) as handle:
+        return {context.name for context in handle.store.get_contexts_by_type(_PIPELINE)}
 
 
 def signs_of_life(database: metadata.ConnectionConfigType, pipeline: str, since: float) -> set[str]:

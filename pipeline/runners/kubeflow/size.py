@@ -30,6 +30,11 @@ _FIXED, _PLAIN, _RETRIED = (
 )  # bytes of what each Workflow has, of containers without and with retries
 _TIME, _LAUNCHER = "2026-11-27T04:00:00Z", "/kfp-launcher/launch"
 _EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
+_FLAGS = (
+    "--execution_id 12345 --pod_name $(KFP_POD_NAME) --pod_uid $(KFP_POD_UID) --publish_logs true "
+    "--mlmd_server_address metadata-grpc-service.kubeflow.svc.cluster.local --mlmd_server_port 8080 "
+    "--ml_pipeline_server_address ml-pipeline.kubeflow.svc.cluster.local --ml_pipeline_server_port 8887"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class Sizes:
     """Bytes. workflow: what is submitted. status: of all nodes, when every step has run once. compressed: of these, as
     Argo compresses them. argument: the longest of one process.
 
-    Example: the default preset's 29 steps at commit 108d9a3: workflow 154 KB, status 604 KB, compressed 166 KB.
+    Example: the default preset's 29 steps at commit 108d9a3: workflow 157 KB, status 610 KB, compressed 166 KB.
     """
 
     workflow: int
@@ -125,7 +130,6 @@ class _Measured:
         self._dag("root", spec["root"], self._node("root", "DAG", "root", top, _given(driver)))
 
     def workflow(self) -> int:
-        """Bytes of the Workflow as it is submitted."""
         parameters = [{"name": name, "value": value} for name, value in self._arguments.items()]
         tasks = [task for t in self._templates for task in t["dag"]["tasks"]]
         kinds = {"retry-" in task["template"] for task in tasks if task["template"].endswith("container-executor")}
@@ -164,8 +168,8 @@ class _Measured:
             self._dag(ref, component, self._node(key, "DAG", ref, at, _given(driver)))
             placed = given | {"component": _parameter(f"components-{ref}")}
             yield f"{key}-driver", "system-dag-driver", placed, before
-            condition = _output(key, "condition")
-            yield key, ref, {"parent-dag-id": _output(key, "execution-id"), "condition": condition}, [f"{key}-driver"]
+            passed = {"parent-dag-id": _output(key, "execution-id"), "condition": _output(key, "condition")}
+            yield key, ref, passed, [f"{key}-driver"]
             return
         given, placed = self._container(ref, component, text, key)
         patch = self._patch(component, given, task)
@@ -196,18 +200,16 @@ class _Measured:
         """What a driver patches its task's pod with (driver.go: initPodSpecPatch, k8s.go: extendPodSpecPatch)."""
         label = component["executorLabel"]
         container, configured = json.loads(given["container"]), self._executors.get(label, {})
-        told = go_json({"inputs": {"parameterValues": _values(task)}, "outputs": _outputs(self._name, component)})
-        self.longest = max(self.longest, len(told.encode()), *(len(a.encode()) for a in container.get("args", [""])))
-        command = [_LAUNCHER, "--pipeline_name", self._spec["pipelineInfo"]["name"], "--run_id", 36 * "0"]
-        command += ["--execution_id", "12345", "--executor_input", told, "--component_spec", given["component"]]
-        command += ["--pod_name", "$(KFP_POD_NAME)", "--pod_uid", "$(KFP_POD_UID)", "--mlmd_server_address"]
-        command += ["metadata-grpc-service.kubeflow.svc.cluster.local", "--mlmd_server_port", "8080", "--publish_logs"]
-        command += ["true", "--ml_pipeline_server_address", "ml-pipeline.kubeflow.svc.cluster.local", "--"]
+        inputs = {"parameterValues": _values(task)}
+        executor_input = go_json({"inputs": inputs, "outputs": _outputs(self._name, component)})
+        words = [*container.get("command", []), *container.get("args", [])]
+        self.longest = max(self.longest, *(len(each.encode()) for each in (executor_input, *words)))
+        flags = f"{_LAUNCHER} --pipeline_name {self._spec['pipelineInfo']['name']} --run_id {36 * '0'} {_FLAGS}".split()
         main = {
             "name": "main",
             "image": container["image"],
-            "command": command,
-            "args": [*container.get("command", []), *container.get("args", [])],
+            "command": [*flags, "--executor_input", executor_input, "--component_spec", given["component"], "--"],
+            "args": words,
             "env": container.get("env", []),
             "resources": container.get("resources", {}),
         }
@@ -215,16 +217,16 @@ class _Measured:
 
     def _driver(self, at: str, name: str, given: dict[str, str], template: str, patch: str = "") -> dict:
         """Adds a driver's node, with all that it was given and all that it gave."""
-        made = {"execution-id": "12345", "iteration-count": "0", "condition": "true"}
+        outputs = {"execution-id": "12345", "iteration-count": "0", "condition": "true"}
         if patch:
-            made = {"pod-spec-patch": patch, "cached-decision": "false", "condition": "nil"}
+            outputs = {"pod-spec-patch": patch, "cached-decision": "false", "condition": "nil"}
         inputs = {**given, "parent-dag-id": "12345", "iteration-index": "-1"}
-        self._node(name, "Pod", template, at, inputs, made)
-        return {"outputs": made}
+        self._node(name, "Pod", template, at, inputs, outputs)
+        return {"outputs": outputs}
 
-    def _executor(self, at: str, key: str, task: dict, made: dict[str, str]) -> None:
+    def _executor(self, at: str, key: str, task: dict, outputs: dict[str, str]) -> None:
         """Adds a step's nodes: a DAG of one task, and its try, below a node for all tries where there may be more."""
-        passed = {"pod-spec-patch": made["pod-spec-patch"], **_retries(task)}
+        passed = {"pod-spec-patch": outputs["pod-spec-patch"], **_retries(task)}
         inner = self._node(key, "DAG", _executor(task), at, passed | {"cached-decision": "false"})
         if "retryPolicy" in task and not self._retried:
             self._node("executor", "Retry", _executor(task), inner, passed)
@@ -262,8 +264,10 @@ class _Measured:
             log = f"private-artifacts/kubeflow/{self._name}/2026/11/27/{self._name}-{template}-1234567890/main.log"
             node["outputs"] = {"artifacts": [{"name": "main-logs", "s3": {"key": log}}], "exitCode": "0"}
         if outputs:
-            told = [{"name": n, "value": v, "valueFrom": {"path": f"/tmp/outputs/{n}"}} for n, v in outputs.items()]
-            node["outputs"]["parameters"] = told
+            parameters = [
+                {"name": n, "value": v, "valueFrom": {"path": f"/tmp/outputs/{n}"}} for n, v in outputs.items()
+            ]
+            node["outputs"]["parameters"] = parameters
         self.nodes.append(node)
         return full
 

@@ -1,31 +1,25 @@
 """What every kind of bucket keeps to, each on a server of its own kind."""
 
+import itertools
 import os
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from components.common import gcs, s3
+from components.common import gcs, remote, s3
 from components.common.errors import ServiceError
-from tests.gcs_server import ENDPOINT, gcs_server
+from tests.buckets import KINDS, Killed, dying_bucket, lying, place
+from tests.gcs_server import ENDPOINT
 from tests.s3_server import BUCKET
 
-KINDS = {"s3": s3, "gs": gcs}
 NOBODY = "http://127.0.0.1:9"
 
 
-@pytest.fixture(params=sorted(KINDS))
-def kind(request) -> ModuleType:
+@pytest.fixture
+def kind(bucket_kind) -> ModuleType:
     """A module whose bucket is reached."""
-    module = KINDS[request.param]
-    if module is s3:
-        request.getfixturevalue("bucket")
-        yield module
-        return
-    module._client.cache_clear()
-    with gcs_server(BUCKET):
-        yield module
-    module._client.cache_clear()
+    return bucket_kind
 
 
 def test_objects_are_written_read_listed_and_removed(kind, tmp_path):
@@ -94,3 +88,71 @@ def test_every_kind_of_bucket_is_held_to_this():
     from components.common.remote import SCHEMES
 
     assert {f"{scheme}://" for scheme in KINDS} == set(SCHEMES)
+
+
+def whole(uri: str, folder: Path) -> dict[str, bytes]:
+    """The files of an artifact, as a reader gets them."""
+    remote.download(uri, folder)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_files_are_replaced_in_one_step_whenever_it_is_killed(kind, tmp_path, monkeypatch):
+    uri, made = f"{place(kind)}/a/b/7", tmp_path / "made"
+    before = {"Split-x/1.gz": b"one", "Split-x/2.gz": b"two", "Split-y/1.gz": b"of y"}
+    after = {"Split-x/1.gz": b"ONE", "Split-y/1.gz": b"of y"}
+    for name, content in before.items():
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_bytes(content)
+    (tmp_path / "new").write_bytes(b"ONE")
+    found = []
+    for number in itertools.count():
+        remote.upload(made, uri)
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "Bucket", dying_bucket(kind, number))
+            try:
+                remote.replace(uri, {"Split-x/1.gz": tmp_path / "new", "Split-x/2.gz": None})
+                break
+            except Killed:
+                found.append(whole(uri, tmp_path / f"back-{number}"))
+        remote.sweep(uri)
+        assert lying(kind, uri) == sorted(found[-1].values())
+    assert found == [before] * 2 + [after] * 2  # the new file, the manifest; then one object after the other goes
+    assert whole(uri, tmp_path / "back") == after and lying(kind, uri) == sorted(after.values())
+    assert remote.files(uri) == sorted(after) and remote.read(uri, "Split-x/1.gz") == b"ONE" and remote.size(uri) == 7
+    remote.download_file(uri, "Split-x/1.gz", tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == b"ONE"
+    assert remote.children(f"{uri.rpartition('/')[0]}") == [uri]
+    remote.replace(uri, {"Split-x/1.gz": made / "Split-x/1.gz"})
+    assert whole(uri, tmp_path / "again") == {**after, "Split-x/1.gz": b"one"}
+    remote.remove(uri)
+    assert lying(kind, uri) == [] and remote.children(f"{uri.rpartition('/')[0]}") == []
+
+
+def test_half_an_artifact_is_swept_away_and_takes_no_replacement(kind, tmp_path):
+    uri = f"{place(kind)}/a/b/7"
+    kind.Bucket(BUCKET).put("a/b/7/Split-x/1.gz", b"half")
+    kind.Bucket(BUCKET).put("a/b/77/of another", b"kept")
+    (tmp_path / "new").write_bytes(b"ONE")
+    with pytest.raises(ServiceError, match="must lie in the bucket as it was written. Missing"):
+        remote.replace(uri, {"Split-x/1.gz": tmp_path / "new"})
+    with pytest.raises(ServiceError, match="must lie in the bucket as it was written. Missing"):
+        remote.download_file(uri, "Split-x/1.gz", tmp_path / "back")
+    assert remote.files(uri) == []
+    remote.sweep(uri)
+    assert kind.Bucket(BUCKET).keys("a/") == ["a/b/77/of another"]
+
+
+def test_whether_a_bucket_keeps_what_it_was_is_known_where_it_may_be_asked(kind):
+    uri = place(kind)
+    if kind is s3:
+        assert remote.keeps_versions(uri) is False
+        kept = {"Bucket": BUCKET, "VersioningConfiguration": {"Status": "Enabled"}}
+        s3._client().put_bucket_versioning(**kept)
+        assert remote.keeps_versions(uri) is True
+    else:
+        assert remote.keeps_versions(uri) is True  # a new bucket keeps for a week what is removed
+        made = gcs._client().get_bucket(BUCKET)
+        made.soft_delete_policy.retention_duration_seconds = 0
+        made.patch()
+        assert remote.keeps_versions(uri) is False
+    assert remote.keeps_versions(uri.replace(BUCKET, "elsewhere")) is None

@@ -18,10 +18,12 @@ OWN = [f"data.roles.{role}=span-{{SPAN}}/{role}/*" for role in ("train", "public
 
 
 class Place:
-    """A folder of spans and a root. alive: whether a run that left no record may be at work."""
+    """A folder of spans and a root. alive: whether a run that left no record may be at work; closed: those that were
+    given one."""
 
     def __init__(self, folder: Path):
         self.root, self.data, self.alive = folder / "root", folder / "data", False
+        self.closed: list[str] = []
         self.data.mkdir()
         self.config = load("tiny", [f"data.root={self.data}", "data.marker=_SUCCESS", *OWN])
         self.memory = Memory(self.root, self.config.name)
@@ -38,7 +40,11 @@ class Place:
             (self.data / f"span-{span}" / "_SUCCESS").touch()
 
     def take(self, run: str):
-        return take(self.config, self.root, run, NOW, lambda claim: self.alive)
+        return take(self.config, self.root, run, NOW, lambda claim: self.alive, self.close)
+
+    def close(self, claim: Claim) -> None:
+        self.closed.append(claim.run)
+        self.ended(claim.run, claim.span, exit_code=1, cause="fault")
 
     def ended(self, run: str, span: int, exit_code: int = 0, cause: str | None = None) -> None:
         folder = self.root / "runs" / run
@@ -78,7 +84,7 @@ def test_a_run_that_failed_leaves_its_span_to_the_next(place):
     assert place.take("a").span == 1
     place.ended("a", 1, exit_code=1, cause="fault")
     place.alive = True  # it left a record, so nobody asks
-    assert place.take("b").span == 1
+    assert place.take("b").span == 1 and place.closed == []
 
 
 def test_while_a_run_may_be_at_work_no_other_takes_a_span(place):
@@ -95,7 +101,21 @@ def test_while_a_run_may_be_at_work_no_other_takes_a_span(place):
 def test_a_run_of_which_there_is_no_sign_has_lost_its_span(place):
     place.arrive(1)
     assert place.take("a").span == place.take("b").span == 1
-    assert place.memory.load().claim.run == "b"
+    assert place.memory.load().claim.run == "b" and place.closed == ["a"]
+
+
+def test_a_run_that_is_closed_as_decided_does_not_leave_its_span(place):
+    place.arrive(1), place.arrive(2)
+    assert place.take("a").span == 1
+    place.close = lambda claim: place.ended(claim.run, claim.span)
+    assert place.take("b").span == 2
+
+
+def test_what_closing_a_run_remembers_is_kept(place):
+    place.arrive(1)
+    assert place.take("a").span == 1
+    place.close = lambda claim: set_aside(place.memory, claim.fingerprint, {"error": "an image is cut off"})
+    assert place.take("b").idle == NOTHING_NEW and place.memory.load().damaged
 
 
 def test_while_another_firing_holds_the_lock_nothing_is_taken(place):

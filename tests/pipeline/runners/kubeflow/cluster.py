@@ -20,11 +20,12 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from pipeline.runners.kubeflow.size import KEPT_LIMIT, WORKFLOW_LIMIT, sizes
 from tests.pipeline.runners.kubeflow.dag import Running
 from tests.pipeline.runners.kubeflow.driver import About
 from tests.pipeline.runners.kubeflow.launcher import Step, World, delete_pod, kill
 from tests.pipeline.runners.kubeflow.pods import check_shape
-from tests.pipeline.runners.kubeflow.releases import RELEASES, Release
+from tests.pipeline.runners.kubeflow.releases import ON_ERROR, RELEASES, Release
 from tests.pipeline.runners.kubeflow.retries import ERROR, FAILED, OMITTED, SKIPPED, SUCCEEDED
 from tests.pipeline.runners.kubeflow.values import is_of
 
@@ -99,9 +100,10 @@ class Cluster:
             Refused: as the API server would.
         """
         release = self._release()
-        spec, platform = documents(file)
+        spec, platform = documents(file, release)
         for label, configured in platform.items():
             check_shape(label, configured, release)
+        check_size(spec, platform, release)
         inputs = _run_inputs(spec, parameters)
         run = Run(id=str(uuid.uuid4()))
         name = f"{spec['pipelineInfo']['name']}-{run.id[:5]}"
@@ -117,15 +119,36 @@ class Cluster:
         return replace(release, retry_policy=self.retry_policy) if self.retry_policy else release
 
 
-def documents(file: Path) -> tuple[dict, dict[str, dict]]:
-    """A compiled pipeline, checked against Kubeflow's own schema, and its executors' Kubernetes configuration."""
+def documents(file: Path, release: Release) -> tuple[dict, dict[str, dict]]:
+    """A compiled pipeline, and its executors' Kubernetes configuration. Both documents are read strictly, as the API
+    server does (template/v2_template.go: NewV2SpecTemplate); only inside an executor's configuration may be anything.
+
+    Raises:
+        Refused: of a setting of the whole pipeline that the release does not know.
+    """
     spec, *platforms = yaml.safe_load_all(file.read_text())
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
-    executors = platforms[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if platforms else {}
+    platform = platforms[0]["platforms"]["kubernetes"] if platforms else {"deploymentSpec": {"executors": {}}}
+    unknown = sorted(set(platform) - {"deploymentSpec", *(["pipelineConfig"] if release.since("2.17.0") else [])})
+    if unknown:
+        raise Refused(f"unknown field {', '.join(unknown)}")
+    assert "pipelineConfig" not in platform, "a deadline of the whole run is not known here"
+    executors = platform["deploymentSpec"]["executors"]
     for name, executor in spec["deploymentSpec"]["executors"].items():
         assert "container" in executor, f"{name}: importers and resolvers are not known here"
     _check_shared_containers(spec)
     return spec, executors
+
+
+def check_size(spec: dict, platform: dict[str, dict], release: Release) -> None:
+    """Refuses what etcd would not take, and what Argo would end with an error before the last step
+    (workflow/packer/packer.go: compressWorkflow). How many bytes that is, is an estimate."""
+    document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
+    measured = sizes(spec, document, retried=release.retry_policy == ON_ERROR)
+    if measured.workflow > WORKFLOW_LIMIT:
+        raise Refused(f"etcdserver: request is too large: {measured.workflow} bytes")
+    if measured.kept > KEPT_LIMIT:
+        raise Refused(f"workflow is longer than maximum allowed size: {measured.kept} > {KEPT_LIMIT}")
 
 
 def _check_shared_containers(spec: dict) -> None:

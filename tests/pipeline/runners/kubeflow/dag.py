@@ -82,8 +82,8 @@ class Running:
                 return self._state(shown, Ended(phase=SKIPPED))
             if label:
                 assert not task.get("cachingOptions", {}).get("enableCache"), f"{name} must leave the cache to TFX"
-                told = driver.executor_input(inputs, component, "minio://mlpipeline/v2", "/tmp/kfp/outputs")
-                driver.check_launcher_arguments(told, component)
+                executor_input = driver.executor_input(inputs, component, "minio://mlpipeline/v2", "/tmp/kfp/outputs")
+                driver.check_launcher_arguments(executor_input, component)
         except DriverError as error:
             self._run.drivers[shown] = str(error)
             self._run.states[f"{shown}-driver"] = FAILED
@@ -157,7 +157,7 @@ class _Dag:
                     if any(self._ended[before].phase != SUCCEEDED for before in _before(task)):
                         self._ended[name] = self._running.omit(task)
                         break  # what depends on it may be decided now
-                    pending[self._begun(pool, name, task)] = name
+                    pending[self._begun(pool, name, task, self._folder)] = name
                 else:
                     if not pending:
                         break
@@ -165,10 +165,7 @@ class _Dag:
                         name, ended = pending.pop(done), done.result()
                         if name in self._tasks:
                             self._ended[name] = ended
-                            if name in self._hooks and ended.phase in _COMPLETED:
-                                exit_task = self._hooks[name]
-                                self._running.hooked(self._dag["tasks"][exit_task])
-                                pending[self._begun(pool, exit_task, self._dag["tasks"][exit_task])] = f"{name}.onExit"
+                            pending |= self._hooked(pool, name, ended)
         return Ended(phase=self._phase(), outputs=self._outputs())
 
     def _ready(self, begun: set[str]) -> list[str]:
@@ -178,9 +175,17 @@ class _Dag:
             if name not in self._ended and name not in begun and _before(task) <= set(self._ended)
         ]
 
-    def _begun(self, pool: ThreadPoolExecutor, name: str, task: dict) -> Future:
+    def _begun(self, pool: ThreadPoolExecutor, name: str, task: dict, folder: Path) -> Future:
         scope = self._running.scope(self._execution, self._inputs, self._ended)
-        return pool.submit(self._running.task, name, task, scope, self._policy, self._folder)
+        return pool.submit(self._running.task, name, task, scope, self._policy, folder)
+
+    def _hooked(self, pool: ThreadPoolExecutor, name: str, ended: Ended) -> dict[Future, str]:
+        """Begins the exit task of a task that has completed (exit_handler.go: runOnExitNode)."""
+        if name not in self._hooks or ended.phase not in _COMPLETED:
+            return {}
+        task, hook = self._dag["tasks"][self._hooks[name]], f"{name}.onExit"
+        self._running.hooked(task)
+        return {self._begun(pool, self._hooks[name], task, self._folder / hook): hook}
 
     def _phase(self) -> str:
         """dag.go: assessDAGPhase: that of the leaves; one that did not complete has that of what is before it."""

@@ -165,12 +165,12 @@ def executor_input(inputs: dict[str, Any], component: dict, uri: str, folder: st
     }
 
 
-def check_launcher_arguments(told: dict, component: dict) -> None:
+def check_launcher_arguments(executor_input: dict, component: dict) -> None:
     """The launcher gets both in one argument each (driver.go: initPodSpecPatch).
 
     Raises:
         DriverError: one is too long, with which the pod's container cannot start.
     """
-    for name, message in (("executor_input", told), ("component_spec", component)):
+    for name, message in (("executor_input", executor_input), ("component_spec", component)):
         if len(compact(message).encode()) > LONGEST_ARGUMENT:
             raise DriverError(f"exec launch: argument list too long: --{name}")

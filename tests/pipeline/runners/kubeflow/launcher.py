@@ -133,13 +133,15 @@ class _Launch:
         self._files = step.folder / "outputs"
         names = step.component.get("outputDefinitions", {}).get("artifacts", {})
         self.artifacts = {name: step.folder / "artifacts" / name for name in names}
-        self._told = driver.executor_input(step.inputs, step.component, "minio://mlpipeline/v2", str(self._files))
+        self._executor_input = driver.executor_input(
+            step.inputs, step.component, "minio://mlpipeline/v2", str(self._files)
+        )
 
     def once(self, index: int, pod: Pod, deadline: float | None, clock: _Clock, world: World) -> tuple[str, int]:
         """One try, in a pod of its own: nothing that an earlier one has written is there. Gives its phase and code."""
-        for made in (self._files, self._step.folder / "artifacts", self._step.folder / f"try-{index + 1}"):
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir(parents=True)
+        for folder in (self._files, self._step.folder / "artifacts", self._step.folder / f"try-{index + 1}"):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         environment = dict(pod.environment)
         if self._step.release.since("2.16.1") and self._step.strategy:
             environment["KFP_RETRY_INDEX"] = str(index)  # argocompiler/container.go: retryIndexEnv
@@ -172,31 +174,31 @@ class _Launch:
         words = filled_by_kubelet(words, environment)
         declared = step.component.get("inputDefinitions", {}).get("parameters", {})
         defaults = {name: about["defaultValue"] for name, about in declared.items() if "defaultValue" in about}
-        told = {**self._told, "inputs": {"parameterValues": {**defaults, **step.inputs}}}
-        return filled_by_launcher(words, told, {n: str(p) for n, p in self.artifacts.items()}, step.release)
+        executor_input = {**self._executor_input, "inputs": {"parameterValues": {**defaults, **step.inputs}}}
+        return filled_by_launcher(words, executor_input, {n: str(p) for n, p in self.artifacts.items()}, step.release)
 
     def _collected(self, log: Any) -> tuple[str, int]:
         """component/launcher_v2.go: collectOutputParameters: an output that cannot be read fails the step."""
         declared = self._step.component.get("outputDefinitions", {}).get("parameters", {})
-        said = self._said().get("parameterValues", {})
+        written = self._output_metadata().get("parameterValues", {})
         for name, about in declared.items():
             try:
-                content = said[name] if name in said else (self._files / name).read_text()
-                self.outputs[name] = content if name in said else read(content, about["parameterType"])
+                content = written[name] if name in written else (self._files / name).read_text()
+                self.outputs[name] = content if name in written else read(content, about["parameterType"])
             except (OSError, ValueError) as error:
                 log.write(f"launcher: failed to read output parameter name={name}: {error}\n")
                 return FAILED, 1
         return SUCCEEDED, 0
 
-    def _said(self) -> dict:
+    def _output_metadata(self) -> dict:
         """What the step wrote into its output file (getExecutorOutputFile)."""
-        file = Path(self._told["outputs"]["outputFile"])
+        file = Path(self._executor_input["outputs"]["outputFile"])
         return json.loads(file.read_text()) if file.exists() else {}
 
     def metrics(self) -> dict[str, float]:
         """What the step wrote into its output file for the artifact `metrics`."""
-        said = self._said().get("artifacts", {}).get("metrics")
-        return said["artifacts"][0]["metadata"] if said else {}
+        metrics = self._output_metadata().get("artifacts", {}).get("metrics")
+        return metrics["artifacts"][0]["metadata"] if metrics else {}
 
 
 def _seconds_left(pod: Pod, deadline: float | None, clock: _Clock) -> tuple[float | None, str]:

@@ -5,6 +5,7 @@ import datetime
 import http.server
 import json
 import re
+import ssl
 import threading
 import urllib.parse
 import uuid
@@ -48,7 +49,7 @@ class Stub:
     """
 
     def __init__(self, token: str | None = None, namespace: str | None = None):
-        self.token, self.namespace, self.port = token, namespace, 0
+        self.token, self.namespace, self.port, self.scheme = token, namespace, 0, "http"
         self.complaints: list[str] = []
         self.requests: list[tuple[str, str]] = []
         self.experiments: dict[str, dict] = {}
@@ -60,7 +61,7 @@ class Stub:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def start(self) -> "Stub":
         handler = type("Handler", (_Handler,), {"stub": self})
@@ -68,6 +69,11 @@ class Stub:
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speaks TLS from now on."""
+        self.scheme = "https"
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -82,7 +88,7 @@ class Stub:
             if found and verb == method:
                 if set(query) - allowed:
                     raise Refused(400, f"unknown query {set(query) - allowed} of {path}")
-                if (body is not None) != (verb == "POST" and "able" not in pattern):
+                if (body is not None) != (verb == "POST" and ":(enable" not in pattern and ":terminate" not in pattern):
                     raise Refused(400, f"{method} {path} has a body, or none: {body}")
                 return does(self, query, body, *found.groups())
         raise Refused(404, f"no {method} {path}")
@@ -115,6 +121,18 @@ class Stub:
         film = self.films[run_id]
         look = film.popleft() if len(film) > 1 else film[0]
         return {**self.runs[run_id], **look}
+
+    def terminate_run(self, query: dict, body: None, run_id: str) -> dict:
+        """As `TerminateRun` of Kubeflow's resource_manager.go and run_store.go: only a run that is under way."""
+        if self.get_run(query, body, run_id)["state"] not in (
+            "RUNTIME_STATE_UNSPECIFIED",
+            "PENDING",
+            "RUNNING",
+            "PAUSED",
+        ):
+            raise Refused(400, f"Failed to terminate a run {run_id}. Row not found", wrong=False)
+        self.films[run_id] = collections.deque([{"state": "CANCELING"}])
+        return {}
 
     def list_runs(self, query: dict, body: None) -> dict:
         if query.get("sort_by") != "created_at desc":
@@ -188,6 +206,7 @@ ROUTES = (
     ("GET", "runs", LISTING, Stub.list_runs),
     ("POST", "runs", {"experiment_id"}, Stub.create_run),
     ("GET", "runs/([^/:]+)", set(), Stub.get_run),
+    ("POST", "runs/([^/:]+):terminate", set(), Stub.terminate_run),
     ("GET", "recurringruns", LISTING, Stub.list_schedules),
     ("POST", "recurringruns", set(), Stub.create_schedule),
     ("POST", "recurringruns/([^/:]+):(enable|disable)", set(), Stub.switch),

@@ -4,11 +4,15 @@ import socket
 
 import pytest
 import yaml
+from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.errors import ConfigError, ServiceError
-from pipeline.runners.kubeflow import client
+from pipeline.config import load
+from pipeline.runners.kubeflow import sdk
+from pipeline.runners.kubeflow.carried import Carried, packed
 from pipeline.runners.kubeflow.client import Away, Kubeflow
 from pipeline.runners.kubeflow.package import read
+from pipeline.runners.kubeflow.settings import written
 
 ARGUMENTS = {"root": "s3://bucket/root", "epochs": 3, "rate": 1, "dry": True}
 
@@ -81,6 +85,21 @@ def test_schedules_are_found_over_many_pages_paused_resumed_and_deleted(server, 
         kubeflow.find("night 2")
 
 
+def test_the_steps_of_a_run_and_of_a_schedule_are_whom_the_configuration_names(server, pipeline_file, tmp_path):
+    spec, platform = yaml.safe_load_all(pipeline_file.read_text())
+    settings = written(load("tiny", ["kubeflow.service_account=trainer"]))
+    shared = Carried(graph=pipeline_pb2.Pipeline(), settings=settings, code="", metadata="")
+    spec["deploymentSpec"]["executors"]["exec-reader"]["container"]["args"] = [f"--carries={packed(shared)}"]
+    carrier = tmp_path / "carrier.yaml"
+    carrier.write_text(yaml.safe_dump_all([spec, platform]))
+    kubeflow = Kubeflow(server.address)
+    kubeflow.submit(read(carrier), ARGUMENTS, "first", "by hand"), scheduled(kubeflow, read(carrier), "nightly")
+    kept = [*server.runs.values(), *server.schedules.values()]
+    assert [each["service_account"] for each in kept] == ["trainer", "trainer"]
+    kubeflow.submit(read(pipeline_file), ARGUMENTS, "first", "by hand")
+    assert not list(server.runs.values())[-1].get("service_account")
+
+
 def test_a_second_schedule_of_a_name_is_refused(server, pipeline_file):
     kubeflow = Kubeflow(server.address)
     scheduled(kubeflow, read(pipeline_file), "nightly")
@@ -140,7 +159,7 @@ def test_nobody_at_the_address_is_said_at_once_and_a_hung_server_in_the_end(serv
     server.stop()
     with pytest.raises(Away, match="Connection refused"):
         Kubeflow(server.address).runs(1)
-    monkeypatch.setattr(client, "_REQUEST_SECONDS", (0.1, 0.1))
+    monkeypatch.setattr(sdk, "_REQUEST_SECONDS", (0.1, 0.1))
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(Away, match="(?i)timed? ?out"):
         Kubeflow(f"http://127.0.0.1:{mute.getsockname()[1]}").runs(1)
     assert caplog.text == ""  # no line for each try

@@ -1,9 +1,13 @@
 """The stand-in for Kubeflow Pipelines: what it fills in, runs, skips and refuses."""
 
 import json
+import random
 
 import pytest
+import yaml
 
+from pipeline.runners.kubeflow.node import _parser
+from tests.e2e.conftest import PROJECT
 from tests.pipeline.runners.kubeflow.cluster import FAILED, OMITTED, SKIPPED, SUCCEEDED, Cluster, Refused, Run
 from tests.pipeline.runners.kubeflow.placeholders import ARGUMENT, CONSTANT, PART, POD, TABLE
 from tests.pipeline.runners.kubeflow.releases import OLDEST, RELEASES
@@ -25,30 +29,34 @@ def run(tmp_path):
     return run
 
 
-def said(run: Run, name: str = "say") -> list[str]:
+def printed(run: Run, name: str = "say") -> list[str]:
     assert run.state == SUCCEEDED, run.log()
     return [line[1:-1] for line in run.steps[name].log.splitlines()]
 
 
-def test_a_pipeline_whose_steps_have_the_runs_id_in_their_arguments_fails_as_on_a_cluster(run):
-    refusing = 'case "$2" in *{{*) echo "must be filled in. Received: $2" >&2; exit 2;; esac'
-    old = run(
-        {"node": step(refusing, "--run", UUID), "report": step(refusing, "--run", UUID, after=["node"], exit=True)}
-    )
-    assert old.state == FAILED and old.states == {"node": FAILED, "report": FAILED}
-    assert old.steps["node"].tries == [2] and f"Received: {UUID}" in old.steps["node"].log
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_pipeline_whose_steps_have_the_runs_id_in_their_arguments_fails_as_on_a_cluster(run, release):
+    """So were files compiled before the run's id was an input."""
+    script, needed = PROJECT / "kubeflow" / "run_node.py", {}
+    for action in _parser()._actions:
+        needed |= {action.option_strings[-1]: "x"} if action.required else {}
+    arguments = [word for pair in (needed | {"--run": UUID}).items() for word in pair]
+    old = run({"node": {**step("", *arguments), "command": ["python", str(script)]}}, release=release)
+    assert (old.state, old.steps["node"].tries) == (FAILED, [2])
+    (line,) = old.steps["node"].log.splitlines()
+    assert line.startswith("lockgate: Kubeflow Pipelines must fill in the run's id") and line.endswith(UUID)
 
 
 @pytest.mark.parametrize("release", KNOWN)
 def test_the_runs_id_is_a_task_inputs_whole_constant(run, release):
     inputs = {"run": ("STRING", UUID), "part": ("STRING", f"run {UUID}"), "escaped": ("STRING", "{{$.json_escape[1]}}")}
     ended = run({"say": step(SAY, value("run"), value("part"), value("escaped"), UUID, inputs=inputs)}, release=release)
-    assert said(ended) == [ended.id, f"run {UUID}", "{{$.json_escape[1]}}", UUID]
+    assert printed(ended) == [ended.id, f"run {UUID}", "{{$.json_escape[1]}}", UUID]
 
 
 def test_before_2_5_the_runs_id_is_filled_in_nowhere(run):
     tasks = {"say": step(SAY, value("run"), inputs={"run": ("STRING", UUID)})}
-    assert said(run(tasks, release="2.4.1")) == [UUID]
+    assert printed(run(tasks, release="2.4.1")) == [UUID]
 
 
 def test_the_table_names_every_placeholder_that_is_filled_in_and_no_other(run):
@@ -69,7 +77,7 @@ def test_the_table_names_every_placeholder_that_is_filled_in_and_no_other(run):
         artifacts=["made"],
     )
     for release in KNOWN:
-        words = said(run({"say": task}, release=release))
+        words = printed(run({"say": task}, release=release))
         left = [row.text for row in TABLE if row.place in (CONSTANT, PART) and not RELEASES[release].since(row.since)]
         assert [word for word in words if word.startswith("{{")] == [*left, "{{$.inputs.parameters}}"]
     assert len(TABLE) == 15 and {row.place for row in TABLE} == {CONSTANT, PART, ARGUMENT, POD}
@@ -83,8 +91,8 @@ def test_the_first_word_of_a_command_knows_no_input_since_2_14(run):
 
 def test_what_a_step_is_told_of_its_outputs_is_where_they_are_read(run):
     tell = 'echo "$1"; printf 7 > "$2"; printf page > "$3"'
-    told = step(tell, "{{$}}", output("count"), "{{$.outputs.artifacts['page'].path}}")
-    ended = run({"say": {**told, "outputs": {"count": "NUMBER_INTEGER"}, "artifacts": ["page"]}})
+    telling = step(tell, "{{$}}", output("count"), "{{$.outputs.artifacts['page'].path}}")
+    ended = run({"say": {**telling, "outputs": {"count": "NUMBER_INTEGER"}, "artifacts": ["page"]}})
     executor_input = json.loads(ended.steps["say"].log)
     assert ended.steps["say"].outputs == {"count": 7}
     assert ended.steps["say"].artifacts["page"].read_text() == "page"
@@ -105,8 +113,8 @@ def test_numbers_booleans_and_lists_are_text_as_go_writes_them(run):
     inputs = {name: (about["parameterType"], input_of(name)) for name, about in parameters.items()}
     tasks = {"say": step(SAY, *(value(name) for name in given), inputs=inputs)}
     words = ["3", "-0.00001", "1" + 21 * "0", "0.5", "true", '[1,2.5,"\\u003ca\\u003e"]']
-    assert said(run(tasks, parameters, given)) == words
-    assert said(run(tasks, parameters, given, release="2.17.0")) == [words[0], "-1e-05", *words[2:]]
+    assert printed(run(tasks, parameters, given)) == words
+    assert printed(run(tasks, parameters, given, release="2.17.0")) == [words[0], "-1e-05", *words[2:]]
 
 
 def test_a_value_of_another_type_is_refused_by_the_server_or_by_the_tasks_driver(run):
@@ -118,19 +126,19 @@ def test_a_value_of_another_type_is_refused_by_the_server_or_by_the_tasks_driver
         run(reading, parameters)
     with pytest.raises(Refused, match="not required by pipeline: other"):
         run(reading, parameters, {"count": 1, "other": 1})
-    assert said(run(reading, parameters, {"count": 2.5})) == ["2.5"]  # nobody looks whether it is whole
+    assert printed(run(reading, parameters, {"count": 2.5})) == ["2.5"]  # nobody looks whether it is whole
 
     wrong = run({"say": step(SAY, value("on"), inputs={"on": ("BOOLEAN", "true")})})
     assert wrong.state == FAILED and wrong.states == {"say-driver": FAILED, "say": OMITTED} and not wrong.steps
     assert 'input parameter "on" type mismatch: expect BOOLEAN' in wrong.drivers["say"]
-    assert said(run({"say": step(SAY, value("on"), inputs={"on": ("STRING", True)})})) == ["true"]
+    assert printed(run({"say": step(SAY, value("on"), inputs={"on": ("STRING", True)})})) == ["true"]
 
 
 def test_an_input_that_is_not_there_is_the_drivers_error_and_a_default_is_the_launchers(run):
     missing = run({"say": step(SAY, value("text"), inputs={"text": ("STRING", None)})})
     assert "neither value nor default value provided" in missing.drivers["say"]
     optional = step(SAY, value("text"), inputs={"text": ("STRING", None)}, optional=["text"], defaults={"text": "here"})
-    assert said(run({"say": optional})) == ["here"]
+    assert printed(run({"say": optional})) == ["here"]
     newest = run(
         {"say": optional}, release="2.17.0"
     )  # whose driver fills in arguments before the launcher has defaults
@@ -142,8 +150,8 @@ def test_kubernetes_expands_its_own_references_in_arguments_but_not_in_what_the_
     task = step(SAY, "$(PLACE)", "$(OTHER)", "$$(PLACE)", "$HOME", value("text"), container=container)
     tasks = {"say": {**task, "inputs": {"text": ("STRING", "$(PLACE)")}}}
     words = ["here", "$(OTHER)", "$(PLACE)", "$HOME"]
-    assert said(run(tasks)) == [*words, "$(PLACE)"]
-    assert said(run(tasks, release="2.17.0")) == [*words, "here"]
+    assert printed(run(tasks)) == [*words, "$(PLACE)"]
+    assert printed(run(tasks, release="2.17.0")) == [*words, "here"]
 
 
 def test_a_task_runs_when_all_before_it_have_succeeded_and_a_failure_is_its_branchs(run):
@@ -214,7 +222,7 @@ def test_a_group_hands_on_its_inputs_and_its_outputs(run):
         "group": group(inside, inputs={"text": ("STRING", "here")}, dag_outputs={"parameters": {"made": source}}),
         "say": step(SAY, value("text"), inputs={"text": ("STRING", output_of("group", "made"))}),
     }
-    assert said(run(tasks)) == ["here"]
+    assert printed(run(tasks)) == ["here"]
 
 
 def test_an_argument_that_linux_does_not_take_fails_where_it_is_too_long(run):
@@ -228,6 +236,26 @@ def test_an_argument_that_linux_does_not_take_fails_where_it_is_too_long(run):
     many = {f"step-{i}": step("true", inputs={"text": ("STRING", fits)}) for i in range(2)}
     ended = run({"run": group(many)})  # of the group's driver, whose argument all of its tasks are
     assert "argument list too long: --component" in ended.drivers["run"]
+
+
+def test_a_pipeline_that_is_too_large_is_refused(run):
+    many = {f"step-{i:03d}": step("true", random.Random(i).randbytes(8_000).hex()) for i in range(120)}
+    with pytest.raises(Refused, match="etcdserver: request is too large"):
+        run(many)
+    half = dict(list(many.items())[:40])
+    with pytest.raises(Refused, match="workflow is longer than maximum allowed size"):
+        run(half)
+
+
+def test_a_setting_of_the_whole_pipeline_that_a_release_does_not_know_is_refused(tmp_path):
+    file = pipeline(tmp_path / "small.yaml", {"say": step("true", kubernetes={"imagePullPolicy": "Always"})})
+    spec, platform = yaml.safe_load_all(file.read_text())
+    platform["platforms"]["kubernetes"]["pipelineConfig"] = {"activeDeadlineSeconds": 60}
+    file.write_text(yaml.safe_dump_all([spec, platform]))
+    with pytest.raises(Refused, match="unknown field pipelineConfig"):
+        Cluster(folder=tmp_path, release="2.16.1").run(file)
+    with pytest.raises(AssertionError, match="is not known here"):
+        Cluster(folder=tmp_path, release="2.17.0").run(file)
 
 
 def test_what_this_stand_in_does_not_know_is_refused(run):

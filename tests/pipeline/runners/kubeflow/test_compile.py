@@ -150,6 +150,7 @@ def test_a_kind_of_node_gets_what_its_table_says(compiled):
 def test_a_step_gets_the_secrets_of_the_servers_that_it_asks(compiled, tasks):
     asking = {"ImportExampleGen", "DPTrainer", "PrivacyAuditor", "Pusher", "report"}
     asking |= {name for name in tasks if name.startswith(("Pruner", "Clusterer", "Quantizer"))}  # may be private
+    asking |= {name for name in tasks if name.startswith("CompressionGate")}  # count their decisions there
     asking |= {name for name in tasks if name.startswith("CompressionGate")}  # count their decisions beside the ledger
     for name in set(tasks) - {MARKER}:
         container, on = executor(*compiled[1:], name)

@@ -1,81 +1,111 @@
-"""What a task's Kubernetes configuration makes of its pod."""
+"""Whether a run is at work, asked of an API server over TLS."""
+
+import threading
 
 import pytest
 
-from tests.pipeline.runners.kubeflow.cluster import FAILED, SUCCEEDED, Cluster, Run
-from tests.pipeline.runners.kubeflow.small import pipeline, step
+from pipeline.runners.kubeflow import pods
+from pipeline.runners.kubeflow.pods import Unknown, at_work
+from tests.pipeline.runners.kubeflow.api_server import ApiServer, authority
 
-SECRETS = {"database": {"password": "sesame"}}
-NAMED = {"secretName": "database", "keyToEnv": [{"secretKey": "password", "envVar": "PASSWORD"}]}
+RUN, OTHER = "0d1f2b6e-5f4e-4c0e-9d5e-3b1d7a6c2f10", "77aa2b6e-5f4e-4c0e-9d5e-3b1d7a6c2f11"
 
 
 @pytest.fixture
-def ran(tmp_path):
-    def ran(kubernetes: dict, script: str = "env", retry: dict | None = None, **settings) -> Run:
-        task = {**step(script, kubernetes=kubernetes), **({"retry": retry} if retry else {})}
-        cluster = Cluster(folder=tmp_path / "steps", secrets=SECRETS, **settings)
-        return cluster.run(pipeline(tmp_path / "small.yaml", {"say": task}))
-
-    return ran
+def server(kubernetes) -> ApiServer:
+    """A server which knows that another run is at work."""
+    kubernetes.has("workflows", OTHER, "Running")
+    kubernetes.has("pods", OTHER, "Running")
+    return kubernetes
 
 
-def test_a_step_sees_the_secrets_that_it_names_and_nothing_of_this_machine(ran, monkeypatch):
-    monkeypatch.setenv("OF_THIS_MACHINE", "1")
-    seen = dict(line.split("=", 1) for line in ran({"secretAsEnv": [NAMED]}).steps["say"].log.splitlines())
-    assert seen["PASSWORD"] == "sesame" and set(seen) <= {
-        "PASSWORD",
-        "KFP_POD_NAME",
-        "KFP_POD_UID",
-        "PWD",
-        "SHLVL",
-        "_",
-    }
-    newer = {**NAMED, "secretNameParameter": {"runtimeValue": {"constant": "database"}}}
-    del newer["secretName"]
-    assert "PASSWORD=sesame" in ran({"secretAsEnv": [newer]}).steps["say"].log
+@pytest.mark.parametrize("phase", [None, "Pending", "Running"])
+def test_a_run_between_two_steps_is_at_work_although_no_pod_of_it_is(server, phase):
+    server.has("workflows", RUN, phase)
+    server.has("pods", RUN, "Succeeded")
+    assert at_work(RUN)
 
 
-def test_a_secret_that_is_not_there_keeps_a_step_from_starting_unless_it_is_optional(ran):
-    other = {**NAMED, "secretName": "other"}
-    ended = ran({"secretAsEnv": [other]})
-    assert ended.state == FAILED and ended.steps["say"].tries == []
-    assert ended.steps["say"].log == "CreateContainerConfigError: no key password in secret other"
-    assert ran({"secretAsEnv": [{**other, "optional": True}]}).state == SUCCEEDED
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Error"])
+def test_a_workflow_that_has_ended_is_over_once_its_pods_have_stopped(server, phase):
+    server.has("workflows", RUN, phase)
+    assert not at_work(RUN)
+    server.has("pods", RUN, "Succeeded"), server.has("pods", RUN, "Failed")
+    assert not at_work(RUN)
 
 
-def test_a_volume_must_be_somewhere(ran, tmp_path):
-    mounted = {"constant": "claim", "mountPath": str(tmp_path)}
-    assert ran({"pvcMount": [mounted]}).state == SUCCEEDED
-    with pytest.raises(AssertionError, match="is mounted nowhere"):
-        ran({"pvcMount": [{**mounted, "mountPath": str(tmp_path / "nowhere")}]})
+@pytest.mark.parametrize("phase", [None, "Pending", "Running", "Unknown"])
+def test_a_pod_that_may_run_keeps_a_terminated_run_at_work(server, phase):
+    server.has("workflows", RUN, "Failed")
+    server.has("pods", RUN, phase)
+    assert at_work(RUN)
 
 
-def test_a_pods_deadline_ends_each_try_and_counts_as_its_failure(ran):
-    retry = {"maxRetryCount": 1, "backoffDuration": "0s", "backoffFactor": 2, "backoffMaxDuration": "60s"}
-    ended = ran({"activeDeadlineSeconds": "1"}, "exec sleep 30", retry)
-    assert ended.steps["say"].tries == [-15, -15] and ended.steps["say"].log.count("longer than the specified") == 2
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+def test_a_pod_that_is_being_deleted_counts_until_it_is_gone(server, phase):
+    server.has("pods", RUN, phase, deleted=True)
+    assert at_work(RUN)
+    server.objects["pods"].pop()
+    assert not at_work(RUN)
 
 
-def test_what_kubernetes_may_be_told_has_its_shape(ran):
-    known = {
-        "podMetadata": {"labels": {"team": "a"}, "annotations": {"note": "b"}},
-        "imagePullSecret": [{"secretName": "registry"}],
-        "imagePullPolicy": "IfNotPresent",
-        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        "nodeSelector": {"labels": {"pool": "gpu"}},
-        "emptyDirMounts": [{"volumeName": "scratch", "mountPath": "/tmp", "sizeLimit": "1Gi"}],
-    }
-    assert ran(known).state == SUCCEEDED
-    for wrong, words in (
-        ({"priorityClassName": "high"}, r"fields of KubernetesExecutorConfig. Received: \['priorityClassName'\]"),
-        ({"tolerations": [{"taint": "gpu"}]}, r"executors.exec-say.tolerations must hold .* Received: \['taint'\]"),
-        ({"podMetadata": [{"labels": {}}]}, "podMetadata must be a mapping"),
-        ({"imagePullSecret": {"secretName": "registry"}}, "imagePullSecret must be a list"),
-        ({"imagePullPolicy": "Sometimes"}, "imagePullPolicy must be one of"),
-    ):
-        with pytest.raises(AssertionError, match=words):
-            ran(wrong)
-    secured = {"securityContext": {"runAsUser": "10001"}}
-    assert ran(secured).state == SUCCEEDED
-    with pytest.raises(AssertionError, match=r"needs 2\.16"):
-        ran(secured, release="2.15.0")
+def test_a_run_whose_workflow_was_deleted_is_over(server):
+    assert not at_work(RUN) and at_work(OTHER)
+    server.has("workflows", RUN, "Running", namespace="team-b")
+    assert not at_work(RUN)
+
+
+def test_the_workflow_is_asked_before_the_pods(server):
+    """In the other order, a step that began in between would be overlooked."""
+    assert not at_work(RUN)
+    assert [path.split("?")[0].rsplit("/", 1)[-1] for path in server.asked] == ["workflows", "pods"]
+    assert all(path.endswith(f"?labelSelector=pipeline%2Frunid%3D{RUN}") for path in server.asked)
+
+
+@pytest.mark.parametrize("resource", ["workflows", "pods"])
+def test_what_the_account_may_not_list_is_not_taken_for_absent(server, resource):
+    server.allowed.discard(resource)
+    with pytest.raises(Unknown, match=f"account list /apis?/.*/namespaces/team-a/{resource}. Received: 403"):
+        at_work(RUN)
+
+
+def test_a_cluster_without_argo_does_not_say(server):
+    server.installed.discard("workflows")
+    with pytest.raises(Unknown, match="Received: 404"):
+        at_work(RUN)
+
+
+def test_a_token_that_has_expired_does_not_say(server):
+    (server.account / "token").write_text("an old one")
+    with pytest.raises(Unknown, match="Received: 401"):
+        at_work(RUN)
+
+
+def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(pods, "_ANSWER_SECONDS", 0.3)
+    server.silent = threading.Event()
+    with pytest.raises(Unknown, match="timed out"):
+        at_work(RUN)
+
+
+def test_a_server_of_another_authority_is_not_told_the_token(server):
+    authority(server.account / "ca.crt")
+    with pytest.raises(Unknown, match="CERTIFICATE_VERIFY_FAILED"):
+        at_work(RUN)
+    assert server.asked == []
+
+
+def test_a_proxy_of_the_environment_is_not_asked(server, monkeypatch):
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert at_work(OTHER)
+
+
+def test_outside_of_a_cluster_nobody_says(server, monkeypatch):
+    monkeypatch.delenv(pods.HOST)
+    with pytest.raises(Unknown, match="no KUBERNETES_SERVICE_HOST"):
+        at_work(RUN)
+    monkeypatch.setenv(pods.HOST, "127.0.0.1")
+    (server.account / "token").unlink()
+    with pytest.raises(Unknown, match="No such file"):
+        at_work(RUN)

@@ -48,6 +48,8 @@ def test_a_step_that_dies_after_an_hour_is_not_tried_again_where_the_policy_last
     ended = ran(policy(2), good=2, lasts=lambda name: HOUR - 5)
     assert (ended.steps["say"].tries, ended.steps["say"].stopped) == ([1], "Backoff would exceed max duration limit")
     assert ran(policy(2, longest="64800s"), good=2, lasts=lambda name: 6 * HOUR).state == SUCCEEDED
+    ended = ran(policy(9, wait="1000s", factor=1.0))  # of an hour, waiting takes its share
+    assert (len(ended.steps["say"].tries), ended.steps["say"].stopped[:13]) == (4, "Backoff would")
 
 
 def test_a_later_try_is_ended_at_the_deadline_and_the_first_is_not(tmp_path):

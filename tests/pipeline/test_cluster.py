@@ -1,0 +1,71 @@
+"""`--cluster`: where commands find what a cluster's runs keep."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.common import mlmd as metadata
+from components.common import s3
+from components.common.errors import ConfigError
+from components.privacy.database import PASSWORD as LEDGER
+from pipeline.cluster import Runs, placed
+from pipeline.config import load
+from pipeline.runners.kubeflow.config import KubeflowConfig
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """What a command tells its process of S3 goes with the test."""
+    for name in (s3.ENDPOINT, s3.REGION, s3.ADDRESSING):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def config_of(tmp_path: Path, **given: str):
+    settings = {"root": str(tmp_path), "metadata": "mysql://mysql.kubeflow/lockgate", **given}
+    return load("tiny", [f"kubeflow.{key}={value}" for key, value in settings.items()])
+
+
+def test_without_the_flag_all_is_under_the_root(tmp_path):
+    config = config_of(tmp_path / "elsewhere", artifacts="s3://models/lockgate")
+    with placed(config, tmp_path, False, Runs.ALL) as (root, places):
+        assert root == tmp_path and places.artifacts == str(tmp_path / "artifacts")
+        assert places.metadata == str(tmp_path / "metadata.sqlite")
+
+
+def test_with_it_all_is_where_the_table_kubeflow_says(tmp_path):
+    given = {"artifacts": "s3://models/lockgate", "ledger": "postgresql://lockgate@ledger/lockgate"}
+    given["s3"] = '{endpoint = "http://minio:9000", region = "eu-west-1"}'
+    with placed(config_of(tmp_path, **given), tmp_path / "home", True, Runs.NONE) as (root, places):
+        assert (root, places.artifacts) == (tmp_path, "s3://models/lockgate")
+        assert (places.metadata, places.ledger) == ("mysql://mysql.kubeflow/lockgate", given["ledger"])
+        assert places.serving == tmp_path / "serving" / "tiny"
+    assert (os.environ[s3.ENDPOINT], os.environ[s3.REGION]) == ("http://minio:9000", "eu-west-1")
+
+
+def test_what_the_environment_says_of_s3_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv(s3.ENDPOINT, "http://127.0.0.1:9001")
+    given = {"artifacts": "s3://models/lockgate", "s3": '{endpoint = "http://minio:9000"}'}
+    with placed(config_of(tmp_path, **given), tmp_path, True, Runs.NONE):
+        assert os.environ[s3.ENDPOINT] == "http://127.0.0.1:9001"
+
+
+def test_a_volume_that_is_not_mounted_is_one_line(tmp_path):
+    must = "`kubeflow.root` must be the folder at which the cluster's volume is mounted"
+    config = config_of(tmp_path / "none")
+    with pytest.raises(ConfigError, match=must), placed(config, tmp_path, True, Runs.NONE):
+        pass
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_pod_of_the_documentation_has_what_the_commands_read():
+    text = (Path(__file__).parents[2] / "docs" / "retraining.md").read_text()
+    (block,) = [part.split("```")[0] for part in text.split("```yaml\n")[1:]]
+    (container,) = yaml.safe_load(block)["spec"]["containers"]
+    taken = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in container["env"]}
+    mlmd = {metadata.USER: "username", metadata.PASSWORD: "password"}
+    assert taken == {**mlmd, LEDGER: "password", s3.ACCESS_KEY: "accesskey", s3.SECRET_KEY: "secretkey"}
+    defaults = KubeflowConfig()
+    assert container["volumeMounts"] == [{"name": defaults.claim, "mountPath": defaults.root}]
