@@ -39,6 +39,11 @@ WHERE datname IN ('mlmd', 'lockgate') AND pg_get_userbyid(datdba) <> :'user' \ge
 -- PostgreSQL lets everybody connect to every database; here, nobody but its owner.
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database
 WHERE EXISTS (SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0) \gexec
+
+-- MLMD connects to the empty database postgres first, to see whether its own is there (ConnectDB in ML Metadata's
+-- postgresql_metadata_source.cc).
+SELECT format('GRANT CONNECT ON DATABASE postgres TO %I', :'user')
+WHERE NOT has_database_privilege(:'user', 'postgres', 'CONNECT') \gexec
 SQL
 
 if ! current; then

@@ -21,9 +21,11 @@ fi
 
 for database in mlmd lockgate; do
     {
-        echo 'DROP SCHEMA public CASCADE; CREATE SCHEMA public;'
-        # the dump has that schema, too, where it is not the one that a database is made with
-        pg_restore --no-owner --no-privileges --schema=public --file=- "$folder/$time/$database.dump" | grep -v '^CREATE SCHEMA public;$'
-    } | psql -X -q --single-transaction -v ON_ERROR_STOP=1 -d "$database" >/dev/null
+        # an empty schema as every new database has it, so that a dump says nothing of it
+        echo "BEGIN; DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+            COMMENT ON SCHEMA public IS 'standard public schema'; GRANT USAGE ON SCHEMA public TO PUBLIC;"
+        pg_restore --no-owner --no-privileges --file=- "$folder/$time/$database.dump"
+        echo 'COMMIT;' # is not said where the dump could not be read to its end
+    } | psql -X -q -v ON_ERROR_STOP=1 -d "$database" >/dev/null
     echo "Database $database is as it was at $time."
 done
