@@ -21,8 +21,8 @@ OWNER = "the owner's: p@ss' word"
 class Postgres:
     """A server, and the scripts of the manifests run against it."""
 
-    def __init__(self, server: Server, port: int):
-        self.server, self.port = server, port
+    def __init__(self, server: Server, port: int, folder: Path):
+        self.server, self.port, self.folder = server, port, folder
 
     def environment(self, user: str, password: str) -> dict[str, str]:
         """What a pod is told of the server."""
@@ -60,7 +60,8 @@ def postgres() -> Iterator[Postgres]:
             shutil.chown(data / "password", user)
         make = [str(tools[-1].with_name("initdb")), "-D", f"{data}/d", "-U", "postgres", f"--pwfile={data}/password"]
         made_as_the_image_does = [
-            "--auth=scram-sha-256",
+            "--auth-local=peer",
+            "--auth-host=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C",
             "--data-checksums",
@@ -88,4 +89,4 @@ def postgres() -> Iterator[Postgres]:
         )
         stop.callback(server.stop)
         server.start()
-        yield Postgres(server, port)
+        yield Postgres(server, port, data)

@@ -84,3 +84,14 @@ def test_a_wrong_password_of_the_owner_ends_it(postgres):
     done = postgres.make_databases(FIRST, owner="wrong")
     assert done.returncode != 0
     assert 'password authentication failed for user "postgres"' in done.stderr
+
+
+def test_whoever_may_enter_the_pod_gives_the_owner_a_new_password_when_its_secret_is_lost(postgres):
+    """The pod's processes are the user postgres, whom the server knows by the socket."""
+    if postgres.server.user is None:
+        pytest.skip("only root can be another user")
+    inside = ["psql", "-X", "-h", str(postgres.folder), "-p", str(postgres.port), "-U", "postgres", "-d", "postgres"]
+    statement = "ALTER ROLE postgres PASSWORD 'new'"
+    subprocess.run([*inside, "-c", statement], user=postgres.server.user, cwd="/", check=True, capture_output=True)
+    assert postgres.ask("SELECT 1", password="new") == "1"
+    assert subprocess.run([*inside, "-w", "-c", statement], cwd="/", capture_output=True).returncode != 0, "not as root"

@@ -1,4 +1,4 @@
-"""base/give.sh and base/check.sh, run on folders: the volume becomes the steps' own, once, or a line says what to do."""
+"""base/give.sh and check.sh, run on folders: the volume becomes the steps' own, once, or a line says what to do."""
 
 import os
 import shutil
