@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import skip_without
 from tests.kubeflow.conftest import MANIFESTS
 
 USER, NOBODY = 10001, 65534
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folde
 @pytest.fixture(params=SHELLS, ids=["sh", "busybox"])
 def shell(request) -> list[str]:
     if not shutil.which(request.param[0]):
-        pytest.skip(request.param[0])
+        skip_without(request.param[0])
     return request.param
 
 
