@@ -9,6 +9,8 @@ field is refused. The functions that these stand for are in sigs.k8s.io/kustomiz
 - `_placed`: the namespace transformer in api/filters/namespace, and the name reference that gives a subject's.
 """
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,21 @@ def _accumulated(folder: Path, own: dict[str, Any], objects: list[dict[str, Any]
         assert len(aimed) == 1, f"{folder}: {identity(change)} must be there once to be patched"
         objects = [_merged(each, change) if each is aimed[0] else each for each in objects]
     return objects
+
+
+def has_kustomize() -> bool:
+    """Whether the real one is there: kubectl has kustomize 5 in it from 1.27 on."""
+    if not shutil.which("kubectl"):
+        return False
+    done = subprocess.run(["kubectl", "version", "--client"], capture_output=True, text=True, timeout=60)
+    return "Kustomize Version: v5" in done.stdout
+
+
+def built(folder: Path) -> list[dict[str, Any]]:
+    """What the real one makes of a folder."""
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
 
 
 def identity(each: dict[str, Any]) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from pipeline.cli import app
 from pipeline.config import PRESETS, from_dict
 from pipeline.runners.kubeflow.config import KubeflowConfig
 from tests.kubeflow.conftest import MANIFESTS
+from tests.kubeflow.kustomize import built, has_kustomize
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -161,11 +162,9 @@ def _check_overlay(text: str, folder: Path) -> None:
     (mine / "kustomization.yaml").write_text(text)
     own = yaml.safe_load(text)
     assert all((mine / name / "kustomization.yaml").is_file() for name in own["resources"] + own["components"])
-    if not shutil.which("kubectl"):
-        return
-    done = subprocess.run(["kubectl", "kustomize", str(mine)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    made = list(yaml.safe_load_all(done.stdout))
+    if not has_kustomize():
+        return  # this project's own stand-in knows no patches in place
+    made = built(mine)
     assert {each["metadata"].get("namespace") for each in made} == {own["namespace"]}
     for each in made:
         kubernetes_validate.validate(each, "1.37", strict=True)
