@@ -177,6 +177,7 @@ def test_every_container_says_what_it_needs_and_may_do(manifests):
         spec = template["spec"]
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "false", "a job with a sidecar may not end"
+        assert template["metadata"]["labels"]["istio.io/dataplane-mode"] == "none", "the policy lets 5432 in, not 15008"
         for container in containers(template):
             seen += 1
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), container["name"]
