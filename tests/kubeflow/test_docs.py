@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import kubernetes_validate
@@ -16,7 +15,6 @@ import yaml
 
 from pipeline.cli import app
 from pipeline.config import PRESETS, from_dict
-from pipeline.runners.kubeflow.config import KubeflowConfig
 from tests.kubeflow.conftest import MANIFESTS
 from tests.kubeflow.kustomize import built, has_kustomize
 
@@ -119,9 +117,6 @@ def test_a_call_that_it_does_not_take_is_refused(line):
 
 
 TOML = [(page.name, text) for page in PAGES for kind, text in blocks(page) if kind == "toml"]
-_CLUSTER = "service_account" not in {f.name for f in fields(KubeflowConfig)} or KubeflowConfig().metadata.startswith(
-    "mysql"
-)
 
 
 def test_toml_is_seen():
@@ -129,9 +124,7 @@ def test_toml_is_seen():
 
 
 @pytest.mark.parametrize(("page", "text"), TOML, ids=[page for page, _ in TOML])
-def test_toml_is_a_configuration_or_a_policy(page, text, tmp_path, request):
-    if "postgresql://" in text and _CLUSTER:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="MLMD on PostgreSQL is refused"))
+def test_toml_is_a_configuration_or_a_policy(page, text, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(text)
     if text.startswith("owners"):

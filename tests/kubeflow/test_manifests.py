@@ -120,8 +120,10 @@ def test_what_a_pod_refers_to_is_there(manifests, overlay):
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
             for variable in container.get("env", ()):
                 reference = variable.get("valueFrom", {}).get("secretKeyRef")
-                assert reference is None or reference["name"] == "lockgate-postgres"
-                assert reference is None or reference["key"] in _PASSWORD_KEYS
+                if reference and reference["name"] in _MADE_ELSEWHERE:
+                    assert reference["optional"] is True, "a pod that waits for it never starts without"
+                elif reference:
+                    assert reference["name"] == "lockgate-postgres" and reference["key"] in _PASSWORD_KEYS
             (held,) = [v["configMap"]["name"] for v in spec.get("volumes", ()) if "configMap" in v] or [None]
             for script in re.findall(r"/scripts/(\S+)", " ".join(container.get("command", ()))):
                 assert script in parts[held]
@@ -249,9 +251,6 @@ def test_the_volume_is_shared_by_all_steps_and_small_where_artifacts_are_in_a_bu
     assert claim["spec"]["resources"]["requests"]["storage"] == f"{gibibytes}Gi"
 
 
-@pytest.mark.xfail(
-    KubeflowConfig().metadata.startswith("mysql://"), strict=True, reason="MLMD is in Kubeflow's own MySQL by default"
-)
 def test_the_configuration_looks_for_metadata_where_the_manifests_put_it(folders, overlay):
     cluster, manifests = KubeflowConfig(), render(folders[overlay])
     assert cluster.metadata == "postgresql://lockgate-postgres:5432/mlmd"
