@@ -46,10 +46,10 @@ class Builder:
         Raises:
             RuntimeError: it failed.
         """
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=_BUILD_SECONDS)
-        if done.returncode != 0:
-            raise RuntimeError(f"buildah {arguments[0]} must succeed: {done.stdout[-2000:]}{done.stderr[-6000:]}")
-        return done.stdout.strip()
+        result = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=_BUILD_SECONDS)
+        if result.returncode != 0:
+            raise RuntimeError(f"buildah {arguments[0]} must succeed: {result.stdout[-2000:]}{result.stderr[-6000:]}")
+        return result.stdout.strip()
 
     def command(self, *arguments: str) -> list[str]:
         storage = ("--root", str(self.folder / "storage"), "--runroot", str(self.folder / "state"))
@@ -97,18 +97,18 @@ class Builder:
 
 def _debian(root: Path) -> None:
     """Debian's smallest system, from where this machine's apt takes its packages."""
-    wanted = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Component: main")
-    known = subprocess.run(wanted, capture_output=True, text=True).stdout.split()
+    targets = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Component: main")
+    known = subprocess.run(targets, capture_output=True, text=True).stdout.split()
     mirror = [known[0].rstrip("/")] if known else []
     libraries = f"--include={','.join(_LIBRARIES)}"
-    made = subprocess.run(
+    bootstrap = subprocess.run(
         ["debootstrap", "--variant=minbase", libraries, DEBIAN, str(root), *mirror],
         capture_output=True,
         text=True,
         timeout=_BUILD_SECONDS,
     )
-    if made.returncode != 0:
-        raise RuntimeError(f"debootstrap must succeed: {made.stdout[-2000:]}{made.stderr[-2000:]}")
+    if bootstrap.returncode != 0:
+        raise RuntimeError(f"debootstrap must succeed: {bootstrap.stdout[-2000:]}{bootstrap.stderr[-2000:]}")
     for folder in ("dev", "var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
         for left in (root / folder).iterdir():  # as Docker's slim images leave it out
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()

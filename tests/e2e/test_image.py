@@ -76,8 +76,8 @@ def running(built, place) -> Iterator[Container]:
     for folder in folders.values():
         folder.mkdir()
     mounts = {str(folders[name]): folders[name] for name in ("volume", "steps")} | {"/tmp": folders["temporary"]}
-    with container(built, mounts) as made:
-        yield made
+    with container(built, mounts) as opened:
+        yield opened
 
 
 def loaded(library: Path) -> list[tuple[int, int, str]]:
@@ -125,17 +125,19 @@ def test_its_user_writes_nothing_but_what_is_mounted(running):
 
 
 def test_all_that_a_step_of_any_preset_may_import_is_there(running):
-    told = running.run("python", "-c", _IMPORTS)
-    assert told.returncode == 0, told.stderr
-    assert int(told.stdout.splitlines()[-1]) > 12 and READ_ONLY not in told.stderr
-    assert "Error importing" not in told.stderr  # with which TFMA says that half of it is missing, and goes on
+    result = running.run("python", "-c", _IMPORTS)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.splitlines()[-1]) > 12 and READ_ONLY not in result.stderr
+    assert "Error importing" not in result.stderr  # with which TFMA says that half of it is missing, and goes on
 
 
 def test_its_code_is_this_one_and_the_command_line_compiles_in_it(running):
-    told = running.run("python", "-c", "from pipeline.runners.kubeflow.slices import code_fingerprint as f; print(f())")
-    assert told.stdout.strip() == code_fingerprint(), told.stderr
-    told = running.run("lockgate", "kubeflow", "compile", "--config", "tiny", "--output", "/tmp/tiny.yaml")
-    assert told.returncode == 0, told.stderr
+    result = running.run(
+        "python", "-c", "from pipeline.runners.kubeflow.slices import code_fingerprint as f; print(f())"
+    )
+    assert result.stdout.strip() == code_fingerprint(), result.stderr
+    result = running.run("lockgate", "kubeflow", "compile", "--config", "tiny", "--output", "/tmp/tiny.yaml")
+    assert result.returncode == 0, result.stderr
 
 
 def test_of_tensorflow_s_libraries_what_is_loaded_is_what_its_wheel_has(running):
@@ -150,8 +152,8 @@ def test_of_tensorflow_s_libraries_what_is_loaded_is_what_its_wheel_has(running)
 
 
 def test_a_step_that_asks_for_an_accelerator_is_told_that_the_image_has_no_cuda(running):
-    told = running.run("python", "-c", "from pipeline.runners.kubeflow.accelerator import require_visible as r; r(1)")
-    assert told.returncode != 0 and "must run in an image with CUDA" in told.stderr
+    result = running.run("python", "-c", "from pipeline.runners.kubeflow.accelerator import require_visible as r; r(1)")
+    assert result.returncode != 0 and "must run in an image with CUDA" in result.stderr
 
 
 @pytest.fixture(scope="module")

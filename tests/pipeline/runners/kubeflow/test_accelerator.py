@@ -70,5 +70,5 @@ def test_cuda_is_what_is_installed(monkeypatch, tmp_path):
 def test_a_step_that_asks_for_none_imports_no_tensorflow():
     program = "import sys; from pipeline.runners.kubeflow.accelerator import require_visible as r; r(0); "
     program += "print('tensorflow' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
-    assert told.stdout.strip() == "False", told.stderr
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert result.stdout.strip() == "False", result.stderr
