@@ -10,7 +10,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.common.errors import ConfigError
 from pipeline.config import Config, from_dict, load
-from pipeline.runners.kubeflow import size
+from pipeline.runners.kubeflow import limits, size
 from pipeline.runners.kubeflow.carried import Carried, among, fingerprint, packed
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
@@ -258,7 +258,7 @@ def test_a_graph_that_a_cluster_could_not_keep_is_refused_and_how_many_recipes_f
     three = dataclasses.replace(config, recipes=config.recipes[:3])
     fewer = compile_config(three, tmp_path / "three.yaml").fullness
     assert fewer < whole < 0.3
-    monkeypatch.setattr(size, "KEPT_LIMIT", int(size.KEPT_LIMIT * (whole + fewer) / 2))
+    monkeypatch.setattr(limits, "KEPT", int(limits.KEPT * (whole + fewer) / 2))
     with pytest.raises(ConfigError, match="all that Argo keeps. Received: .* Of 4 recipes the first 3 fit"):
         compile_config(config, tmp_path / "large.yaml")
     assert {path.name for path in tmp_path.iterdir()} == {"whole.yaml", "three.yaml"}
