@@ -60,12 +60,13 @@ def test_a_volume_that_is_not_mounted_is_one_line(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_the_pod_of_the_documentation_has_what_the_commands_read():
-    text = (Path(__file__).parents[2] / "docs" / "retraining.md").read_text()
-    (block,) = [part.split("```")[0] for part in text.split("```yaml\n")[1:]]
-    (container,) = yaml.safe_load(block)["spec"]["containers"]
-    taken = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in container["env"]}
+def test_the_pod_for_commands_has_what_they_read():
+    pod = yaml.safe_load((Path(__file__).parents[2] / "kubeflow" / "manifests" / "shell.yaml").read_text())
+    (container,) = pod["spec"]["containers"]
+    keys = {e["name"]: e["valueFrom"]["secretKeyRef"]["key"] for e in container["env"] if "valueFrom" in e}
     mlmd = {metadata.USER: "username", metadata.PASSWORD: "password"}
-    assert taken == {**mlmd, LEDGER: "password", s3.ACCESS_KEY: "accesskey", s3.SECRET_KEY: "secretkey"}
+    assert keys == {**mlmd, LEDGER: "password", s3.ACCESS_KEY: "accesskey", s3.SECRET_KEY: "secretkey"}
+    (volume,) = (v for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v)
     defaults = KubeflowConfig()
-    assert container["volumeMounts"] == [{"name": defaults.claim, "mountPath": defaults.root}]
+    assert volume["persistentVolumeClaim"]["claimName"] == defaults.claim
+    assert {"name": volume["name"], "mountPath": defaults.root} in container["volumeMounts"]
