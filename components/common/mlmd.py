@@ -11,7 +11,6 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from components.common import mlmd_postgresql
 from components.common.errors import ConfigError, ServiceError
 from components.common.server_urls import (
-    AUTHORITY,
     CERTIFICATE,
     GRPC,
     KEY,
@@ -99,9 +98,5 @@ def _mysql(url: ServerUrl, user: str, password: str) -> pb.ConnectionConfig:
     config.mysql.host, config.mysql.port, config.mysql.database = url.host, url.port or _MYSQL_PORT, url.database
     config.mysql.user, config.mysql.password = user, password
     if url.tls.get(MODE, "disable") != "disable":
-        tls = config.mysql.ssl_options
-        tls.verify_server_cert = url.tls[MODE] == "verify-full"
-        for option, file in ((AUTHORITY, "ca"), (CERTIFICATE, "cert"), (KEY, "key")):
-            if option in url.tls:
-                setattr(tls, file, url.tls[option])
+        config.mysql.ssl_options.cert, config.mysql.ssl_options.key = url.tls.get(CERTIFICATE, ""), url.tls.get(KEY, "")
     return config

@@ -5,7 +5,7 @@ import base64
 import dataclasses
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,7 @@ _TO = dataclasses.replace(METADATA, subject="what it is moved to", schemes=(POST
 class _Side:
     """A database of MLMD. tables: as they are there, by their names in lower case."""
 
+    place: str
     connection: sa.Connection
     tables: dict[str, sa.Table]
 
@@ -141,9 +142,9 @@ def _side(engine: sa.Engine, place: str) -> Iterator[_Side]:
             missing = [name for name in (*TABLES, _VERSION) if name.lower() not in tables]
             if missing:
                 raise ConfigError(f"{place} must be an MLMD. Received: one without the table {missing[0]}")
-            yield _Side(connection=connection, tables=tables)
+            yield _Side(place=place, connection=connection, tables=tables)
     except (sa.exc.SQLAlchemyError, UnicodeDecodeError) as error:
-        raise ServiceError(f"MLMD at {place} must be readable and writable. Received: {reason(error)}") from None
+        raise _unusable(place, error) from None
     finally:
         engine.dispose()
 
@@ -174,14 +175,26 @@ def _copy(here: _Side, there: _Side, name: str) -> None:
     columns = [target.columns[column.name] for column in source.columns]
     convert = [_conversion(column, here.kind, there.kind) for column in columns]
     select = sa.select(*(_read(column, here.kind) for column in source.columns)).select_from(source)
-    rows = here.connection.execution_options(stream_results=True, yield_per=_TAKEN_TOGETHER).execute(select)
     insert = sa.insert(target).values({column: _written(column, there.kind) for column in columns})
-    for part in rows.partitions():
+    for part in _parts(here, select):
         values = [
             {f"new_{column.name}": change(value) for column, change, value in zip(columns, convert, row, strict=True)}
             for row in part
         ]
         there.connection.execute(insert, values)
+
+
+def _parts(here: _Side, select: sa.Select) -> Iterator[Sequence[sa.Row]]:
+    """Some rows at a time; that they cannot be read is not laid to where they are to go."""
+    try:
+        streamed = here.connection.execution_options(stream_results=True, yield_per=_TAKEN_TOGETHER)
+        yield from streamed.execute(select).partitions()
+    except sa.exc.SQLAlchemyError as error:
+        raise _unusable(here.place, error) from None
+
+
+def _unusable(place: str, error: Exception) -> ServiceError:
+    return ServiceError(f"MLMD at {place} must be readable and writable. Received: {reason(error)}")
 
 
 def _read(column: sa.Column, kind: str) -> sa.ColumnElement:

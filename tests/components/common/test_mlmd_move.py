@@ -180,6 +180,21 @@ def test_a_row_that_gets_lost_is_found(empty, tmp_path, monkeypatch):
     assert told(target)["nodes"] == []
 
 
+def test_a_source_that_breaks_is_named_and_not_the_target(empty, tmp_path):
+    place = str(tmp_path / "metadata.sqlite")
+    filled(place)
+    content = bytearray((tmp_path / "metadata.sqlite").read_bytes())
+    with sqlite3.connect(place) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'Event'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    (tmp_path / "metadata.sqlite").write_bytes(content)
+    target = empty("postgresql")
+    with pytest.raises(ServiceError, match=f"^MLMD at {place} must be readable and writable. Received: .*malformed"):
+        move(place, target)
+    assert told(target)["nodes"] == []
+
+
 def test_a_number_that_mysql_does_not_hold_is_one_line_and_leaves_nothing(empty, tmp_path):
     place = str(tmp_path / "metadata.sqlite")
     with opened(place) as store:
