@@ -11,6 +11,7 @@ from components.common.errors import ConfigError
 from components.common.server_urls import LEDGER_PASSWORD, METADATA_PASSWORD, METADATA_USER
 from pipeline.cluster import Runs, placed
 from pipeline.config import load
+from pipeline.runners.kubeflow.config import KubeflowConfig
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +59,11 @@ def test_a_volume_that_is_not_mounted_is_one_line(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_the_keys_of_s3_that_the_documentation_names_are_those_that_are_read():
-    text = (Path(__file__).parents[2] / "docs" / "retraining.md").read_text()
-    (block,) = [part.split("```")[0] for part in text.split("```yaml\n")[1:]]
-    named = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in yaml.safe_load(block)["env"]}
-    assert named == {s3.ACCESS_KEY: "accesskey", s3.SECRET_KEY: "secretkey"}
-    assert all(name in text for name in (METADATA_USER, METADATA_PASSWORD, LEDGER_PASSWORD))
+def test_the_pod_that_the_documentation_names_has_what_the_commands_read():
+    (pod,) = yaml.safe_load_all((Path(__file__).parents[2] / "kubeflow" / "manifests" / "shell.yaml").read_text())
+    (container,) = pod["spec"]["containers"]
+    secrets = {each["name"] for each in container["env"] if "secretKeyRef" in each.get("valueFrom", {})}
+    assert secrets >= {METADATA_USER, METADATA_PASSWORD, LEDGER_PASSWORD, s3.ACCESS_KEY, s3.SECRET_KEY}
+    (mounted,) = [each for each in container["volumeMounts"] if each["mountPath"] == KubeflowConfig().root]
+    (volume,) = [each for each in pod["spec"]["volumes"] if each["name"] == mounted["name"]]
+    assert volume["persistentVolumeClaim"]["claimName"] == KubeflowConfig().claim

@@ -20,13 +20,13 @@ from components.common.errors import ConfigError
 from components.common.remote import is_remote
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
-from pipeline.runners.kubeflow import finish, size
+from pipeline.runners.kubeflow import finish, limits
 from pipeline.runners.kubeflow.carried import Carried, arguments, fingerprint, packed
 from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
+from pipeline.runners.kubeflow.limits import TooLarge
 from pipeline.runners.kubeflow.package import PUSHED
 from pipeline.runners.kubeflow.resources import allow, connect, give_webhook
 from pipeline.runners.kubeflow.settings import written
-from pipeline.runners.kubeflow.size import TooLarge
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
 from pipeline.runners.nodes import KINDS, TYPES, compiled, is_resolver, runtime_parameters, says
 from pipeline.spans import SPAN
@@ -113,7 +113,7 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
     try:
         compiler.Compiler().compile(pipeline, str(aside))
         idle = (writer.first, _IDLE) if settings else None
-        fullness = size.checked(*finish.written(aside, writer.allowed, cluster.run_seconds, idle))
+        fullness = limits.checked(*finish.written(aside, writer.allowed, cluster.run_seconds, idle))
         aside.replace(file)
     except OSError as error:
         raise ConfigError(

@@ -77,8 +77,7 @@ def _run(step: argparse.Namespace) -> str:
 
     if step.carries:
         carried.keep(step.root, "".join(step.carries))
-    common = checked(carried.kept(step.root, step.graph), step.run)
-    step.metadata, step.settings = common.metadata, common.settings
+    common = shared_by_steps(step)
     part = sliced(common.graph, step.node)
     with only_for(part):
         from pipeline.runners.kubeflow.shared import SharedRun
@@ -151,22 +150,24 @@ def _answer(file: Path, yes: bool) -> None:
     file.write_text("true" if yes else "false")
 
 
-def checked(common: "Carried", run: str) -> "Carried":  # noqa: F821 - imported late
-    """What the steps share, if the step, the image and the cluster fit together.
+def shared_by_steps(step: argparse.Namespace) -> "Carried":  # noqa: F821 - imported late
+    """What the steps of a run share, if the step, the image and the cluster fit together.
 
     Raises:
         ConfigError: they do not.
     """
+    from pipeline.runners.kubeflow import carried
     from pipeline.runners.kubeflow.slices import code_fingerprint
 
-    if "{{" in run:
-        raise ConfigError(f"Kubeflow Pipelines must fill in the run's id, as 2.5 and newer do. Received: {run}")
-    own = code_fingerprint()
+    if "{{" in step.run:
+        raise ConfigError(f"Kubeflow Pipelines must fill in the run's id, as 2.5 and newer do. Received: {step.run}")
+    common, own = carried.kept(step.root, step.graph), code_fingerprint()
     if own != common.code:
         raise ConfigError(
             "the image must hold the code that compiled the graph: build the image or compile again. "
             f"Received: a graph of {common.code[:12]}, an image of {own[:12]}"
         )
+    step.metadata, step.settings = common.metadata, common.settings
     return common
 
 

@@ -49,12 +49,10 @@ def _parser() -> argparse.ArgumentParser:
 def _reported(step: argparse.Namespace) -> str:
     """Closes the run, and writes what Kubeflow's UI shows; gives the sentence that says how the run ended."""
     from pipeline.report.html import render
-    from pipeline.runners.kubeflow import carried
     from pipeline.runners.kubeflow.imports import only_for
-    from pipeline.runners.kubeflow.node import checked
+    from pipeline.runners.kubeflow.node import shared_by_steps
 
-    common = checked(carried.kept(step.root, step.graph), step.run)
-    step.metadata = common.metadata
+    common = shared_by_steps(step)
     with only_for(None):
         from pipeline.runners.kubeflow.closing import close
         from pipeline.runners.kubeflow.settings import read

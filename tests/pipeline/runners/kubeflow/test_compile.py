@@ -10,7 +10,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.common.errors import ConfigError
 from pipeline.config import Config, from_dict, load
-from pipeline.runners.kubeflow import size
+from pipeline.runners.kubeflow import limits, size
 from pipeline.runners.kubeflow.carried import Carried, among, fingerprint, packed
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
@@ -150,6 +150,7 @@ def test_a_kind_of_node_gets_what_its_table_says(compiled):
 def test_a_step_gets_the_secrets_of_the_servers_that_it_asks(compiled, tasks):
     asking = {"ImportExampleGen", "DPTrainer", "PrivacyAuditor", "Pusher", "report"}
     asking |= {name for name in tasks if name.startswith(("Pruner", "Clusterer", "Quantizer"))}  # may be private
+    asking |= {name for name in tasks if name.startswith("CompressionGate")}  # count their decisions there
     asking |= {name for name in tasks if name.startswith("CompressionGate")}  # count their decisions beside the ledger
     for name in set(tasks) - {MARKER}:
         container, on = executor(*compiled[1:], name)
@@ -257,7 +258,7 @@ def test_a_graph_that_a_cluster_could_not_keep_is_refused_and_how_many_recipes_f
     three = dataclasses.replace(config, recipes=config.recipes[:3])
     fewer = compile_config(three, tmp_path / "three.yaml").fullness
     assert fewer < whole < 0.3
-    monkeypatch.setattr(size, "KEPT_LIMIT", int(size.KEPT_LIMIT * (whole + fewer) / 2))
+    monkeypatch.setattr(limits, "KEPT", int(limits.KEPT * (whole + fewer) / 2))
     with pytest.raises(ConfigError, match="all that Argo keeps. Received: .* Of 4 recipes the first 3 fit"):
         compile_config(config, tmp_path / "large.yaml")
     assert {path.name for path in tmp_path.iterdir()} == {"whole.yaml", "three.yaml"}
