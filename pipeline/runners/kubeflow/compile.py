@@ -21,6 +21,7 @@ from components.common.remote import is_remote
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
 from pipeline.runners.kubeflow import finish, limits
+from pipeline.runners.kubeflow.accelerator import image_for
 from pipeline.runners.kubeflow.carried import Carried, arguments, fingerprint, packed
 from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
 from pipeline.runners.kubeflow.limits import TooLarge
@@ -168,9 +169,12 @@ class _Writer:
         if is_first:
             arguments_ += arguments(self._text)
             arguments_ += ["--retries", str(own.retries)]
+        if own.gpu:
+            arguments_ += ["--gpu", str(own.gpu), "--gpu-type", own.gpu_type]
         asked = runtime_parameters(sliced(self._ir, id))
         answer = PUSHED if id == _PUSHER else _IDLE if is_first and self._settings else ""
-        step = _step(id, self._cluster, arguments_, asked, answer)
+        image = image_for(kind, own.gpu, self._cluster.image, self._cluster.gpu_image)
+        step = _step(id, replace(self._cluster, image=image), arguments_, asked, answer)
         task = step(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, node=id, **{name: given[name] for name in asked})
         self._allow(task, id, kind)
         ledger = self._cluster.ledger and (says(node, self._cluster.ledger) or is_first)

@@ -132,14 +132,16 @@ class S3Config:
 class KubeflowConfig:
     """Where a cluster keeps things.
 
-    image: of every step; image_pull_secrets: Kubernetes secrets of its registry; image_pull_policy: `Always`,
-    `IfNotPresent`, `Never`, or empty for Kubernetes' own choice. source: folder of the project in it. service_account:
-    of the steps of runs that `lockgate kubeflow run` and `schedule` start; empty: Kubeflow's own. run_seconds: after
-    which a whole run is ended, also one whose pods find no node; 0: never. Kubeflow Pipelines 2.17 and newer know it.
+    image: of every step; gpu_image: of those that ask for accelerators, which is built with CUDA. image_pull_secrets:
+    Kubernetes secrets of its registry; image_pull_policy: `Always`, `IfNotPresent`, `Never`, or empty for Kubernetes'
+    own choice. source: folder of the project in it.
+    service_account: of the steps of runs that `lockgate kubeflow run` and `schedule` start; empty: Kubeflow's own.
+    run_seconds: after which a whole run is ended, also one whose pods find no node; 0: never. Kubeflow Pipelines 2.17
+    and newer know it.
     claim: persistent volume claim that all steps share; root: where it is mounted, and what `--root` is elsewhere.
-    artifacts: empty: in a folder of `root`; or
-    `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`: only what must be locked is then on the
-    volume. metadata: MLMD's server, `postgresql://host:port/database`, `mysql://host:port/database` or
+    artifacts: empty: in a folder of `root`; or `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`:
+    only what must be locked is then on the volume.
+    metadata: MLMD's server, `postgresql://host:port/database`, `mysql://host:port/database` or
     `grpc://host:port`. metadata_secret: Kubernetes secret with the `username` and `password` of the first two. ledger:
     address of the database of the ledger and of the count of decisions, `postgresql://user@host:port/database`, without
     a password; empty: files under `root`. ledger_secret: secret with its `password`. webhook_secret: secret whose keys
@@ -149,6 +151,7 @@ class KubeflowConfig:
     """
 
     image: str = "lockgate:latest"
+    gpu_image: str = ""
     image_pull_secrets: tuple[str, ...] = ()
     image_pull_policy: str = ""
     source: str = "/lockgate"

@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a runtime parameter")
     parser.add_argument("--carries", action="append", default=[], help="a piece of what steps share; the first has it")
     parser.add_argument("--retries", type=int, help="how often the first step is tried again")
+    parser.add_argument("--gpu", type=int, default=0, help="accelerators that the step has asked for")
+    parser.add_argument("--gpu-type", default="", help="what they are to Kubernetes")
     parser.add_argument("--pushed", type=Path, help="a file for `true` or `false`: whether a model was pushed")
     parser.add_argument("--idle", type=Path, help="a file for `true` or `false`: whether the run has nothing to do")
     parser.set_defaults(metadata="", settings="", last_try=False)  # what a step learns as it goes
@@ -72,6 +74,7 @@ def _run(step: argparse.Namespace) -> str:
     """Runs the step; gives the sentence that says how it ended."""
     from components.common.mlmd import connection
     from pipeline.runners.kubeflow import carried
+    from pipeline.runners.kubeflow.accelerator import require_visible
     from pipeline.runners.kubeflow.imports import only_for
     from pipeline.runners.kubeflow.slices import sliced
 
@@ -94,6 +97,7 @@ def _run(step: argparse.Namespace) -> str:
     bind(part, step.run, **given)
     said = f"{step.node} is skipped, because {stopped}"
     if not stopped:
+        require_visible(step.gpu, step.gpu_type)
         with reading, progress.watching(lambda line: print(f"lockgate: {step.node}: {line}", flush=True)):
             said = _launched(part, part.nodes[0].pipeline_node, shared)
     if step.idle:

@@ -21,6 +21,7 @@ DAGS = ("run", "if-pushed")
 RUN = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 CLUSTER = """
 kubeflow.image="registry.example/lockgate:7"
+kubeflow.gpu_image="registry.example/lockgate:7-cuda"
 kubeflow.ledger="postgresql://lockgate@ledger/lockgate"
 kubeflow.ledger_secret="ledger-secret"
 kubeflow.steps.default={cpu_request = "500m", memory_limit = "4Gi"}
@@ -138,13 +139,20 @@ def test_steps_that_run_the_same_share_one_component(compiled, tasks):
 
 def test_a_kind_of_node_gets_what_its_table_says(compiled):
     trainer, on = executor(*compiled[1:], "DPTrainer")
-    assert trainer["image"] == "registry.example/lockgate:7" and after(trainer, "--timeout") == "60"
+    assert trainer["image"] == "registry.example/lockgate:7-cuda" and after(trainer, "--timeout") == "60"
+    assert (after(trainer, "--gpu"), after(trainer, "--gpu-type")) == ("1", "nvidia.com/gpu")
     assert on["nodeSelector"] == {"labels": {"pool": "gpu"}}
     accelerator = trainer["resources"]["accelerator"]
     assert "nvidia.com/gpu" in accelerator.values() and "1" in accelerator.values()
     other, _ = executor(*compiled[1:], "Evaluator")
     assert {"0.5", "500m"} & {str(value) for value in other["resources"].values()}
-    assert "accelerator" not in other["resources"]
+    assert "accelerator" not in other["resources"] and other["image"] == "registry.example/lockgate:7"
+    assert "--gpu" not in other["args"]
+
+
+def test_a_step_with_accelerators_needs_an_image_that_can_use_them(tmp_path):
+    with pytest.raises(ConfigError, match="a step with `gpu` must have an image with CUDA"):
+        written(tmp_path, "kubeflow.steps.DPTrainer={gpu = 1}")
 
 
 def test_a_step_gets_the_secrets_of_the_servers_that_it_asks(compiled, tasks):
