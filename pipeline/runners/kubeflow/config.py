@@ -47,7 +47,8 @@ class StepConfig:
     of gpu_type. ephemeral_storage: size of a folder of its own at /tmp, as `20Gi`, for copies of artifacts; a pod that
     takes more is evicted. retries: how often a step that failed is tried again. timeout_seconds: after which a try is
     ended. node_selector: labels that the node must have. tolerations: taints that it may have. labels, annotations: of
-    the pod. What is left out (None, or empty) is as `default` has it, or else as BUILT_IN.
+    the pod. priority_class: must be empty, see docs/schedules.md. What is left out (None, or empty) is as `default` has
+    it, or else as BUILT_IN.
     """
 
     cpu_request: str = ""
@@ -63,6 +64,7 @@ class StepConfig:
     tolerations: tuple[Toleration, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    priority_class: str = ""
 
     def __post_init__(self):
         for name in ("cpu_request", "cpu_limit"):
@@ -71,6 +73,9 @@ class StepConfig:
             require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "be bytes, as 4Gi", getattr(self, name))
         for kind in ("cpu", "memory"):
             self._check_limit(kind)
+        every = "podPriorityClassName under workflowDefaults.spec of workflow-controller-configmap gives all runs one"
+        must = f"be empty, because Kubeflow Pipelines cannot give a step one: {every}"
+        require(not self.priority_class, "priority_class", must, self.priority_class)
         require(self.gpu is None or self.gpu >= 0, "gpu", "be at least 0", self.gpu)
         require(self.retries is None or 0 <= self.retries <= 100, "retries", "be in [0, 100]", self.retries)
         lasts = self.timeout_seconds is None or self.timeout_seconds >= 1
