@@ -141,8 +141,8 @@ class KubeflowConfig:
     Kubernetes secrets of its registry; image_pull_policy: `Always`, `IfNotPresent`, `Never`, or empty for Kubernetes'
     own choice. source: folder of the project in it.
     service_account: of the steps of runs that `lockgate kubeflow run` and `schedule` start; empty: Kubeflow's own.
-    run_seconds: after which a whole run is ended, also one whose pods find no node; 0: never. Kubeflow Pipelines 2.17
-    and newer know it.
+    run_seconds: after which a whole run is ended, also one whose pods find no node; 0: never. Kubeflow Pipelines older
+    than 2.17 refuse a file that has it.
     claim: persistent volume claim that all steps share; root: where it is mounted, and what `--root` is elsewhere.
     artifacts: empty: in a folder of `root`; or `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`:
     only what must be locked is then on the volume.
