@@ -245,13 +245,13 @@ def test_a_span_that_goes_while_it_is_read_stops_its_run_and_no_other(schedule):
     assert schedule.record(schedule.fire())["data"]["span"] == 2
 
 
-def test_two_firings_at_once_do_not_take_the_same_span(schedule, kubernetes):
+def test_two_firings_at_once_do_not_take_the_same_span(schedule):
     schedule.arrive(1), schedule.arrive(2)
     inner: list[Run] = []
 
     def started(name, process):
         if name == "Pusher" and not inner:
-            kubernetes.has("workflows", Memory(schedule.root, PIPELINE).load().claim.run, "Running")
+            schedule.kubernetes.has("workflows", Memory(schedule.root, PIPELINE).load().claim.run, "Running")
             inner.append(schedule.fire())
 
     outer = schedule.fire(started)
