@@ -207,11 +207,13 @@ def _launched(part, node, shared) -> str:
 
 def _made_ready(root: str, node, leftovers: list[int]):
     """Makes sure that the pipeline's root can be written, and removes what earlier tries have left there; gives the
-    launcher for it."""
+    launcher for it. A resolver asks MLMD alone, and has no keys of a bucket."""
     from components.common.remote import is_remote
     from pipeline.runners.kubeflow.shared import StampingLauncher
-    from pipeline.runners.nodes import remove_outputs
+    from pipeline.runners.nodes import opens_nothing, remove_outputs
 
+    if opens_nothing(node):
+        return StampingLauncher
     if is_remote(root):
         from pipeline.runners.kubeflow import staging
 
