@@ -351,6 +351,26 @@ def test_the_first_steps_last_try_leaves_the_runs_record_where_there_is_no_repor
     assert line == f"lockgate: {kept['error']}"
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_run_that_is_begun_anew_has_all_its_tries_again(dated, in_a_file, tmp_path, monkeypatch, told):
+    (tmp_path / "data" / "2026-11-26" / "train" / "a").write_bytes(b"no TFRecord file")
+    record = tmp_path / "root" / "runs" / "run-1" / "run.json"
+    for _ in range(2):
+        for before in ("0", "1"):
+            if told:
+                monkeypatch.setenv("KFP_RETRY_INDEX", before)
+            assert not record.exists()
+            assert dated("2026-11-26", "run-1", "--retries", "1") == 2
+        record.unlink()  # which the last one has written
+
+
+def test_a_try_that_never_reached_mlmd_counts_where_kubeflow_counts(dated, in_a_file, tmp_path, monkeypatch):
+    (tmp_path / "data" / "2026-11-26" / "train" / "a").write_bytes(b"no TFRecord file")
+    monkeypatch.setenv("KFP_RETRY_INDEX", "2")
+    assert dated("2026-11-26", "run-1", "--retries", "2") == 2
+    assert (tmp_path / "root" / "runs" / "run-1" / "run.json").exists()
+
+
 def test_what_is_missing_before_a_node_begins_is_in_the_record_too(dated, in_a_file, tmp_path):
     shutil.rmtree(tmp_path / "data")
     assert dated("due", "run-1", "--retries", "0") == 2
