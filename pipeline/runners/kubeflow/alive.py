@@ -14,10 +14,13 @@ from pipeline.runners.kubeflow.config import DEFAULT
 from pipeline.runners.kubeflow.shared import signs_of_life
 from pipeline.schedule.state import Claim
 
+_BETWEEN_SECONDS = 1800  # ten minutes for the end of a try, five for the longest pause, and a wait as long
+
 
 def longest(config: Config) -> float:
-    """Seconds after which a run that gave no sign of life has ended."""
-    return max(config.kubeflow.step(kind).timeout_seconds for kind in (DEFAULT, *config.kubeflow.steps))
+    """Seconds after which a run that gave no sign of life has ended: a try may take its time, and before the next sign
+    the pause comes, and the wait for a node and an image."""
+    return _BETWEEN_SECONDS + max(config.kubeflow.step(k).timeout_seconds for k in (DEFAULT, *config.kubeflow.steps))
 
 
 def holds(config: Config, metadata: str, claim: Claim) -> bool:

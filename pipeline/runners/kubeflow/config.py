@@ -8,7 +8,9 @@ from components.common.errors import ConfigError
 from components.common.server_urls import LEDGER, METADATA, server_url
 from components.common.settings import qualified, require
 
-_CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
+_CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(E|P|T|G|M|Ei|Pi|Ti|Gi|Mi|Ki)?")
+_PATH, _IMAGE = re.compile(r"(/[\w+-][\w.+-]*)+"), re.compile(r"[\w./:@+-]+")
+_MOUNTED = ("/tmp", "/gcs", "/s3", "/minio", "/kfp-launcher", "/.local", "/.cache", "/.config")  # by Kubeflow, or us
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[\w-][\w!.*'()-]*)*")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, RFC 1123
 _LABEL_KEY = re.compile(r"([a-z0-9][a-z0-9.-]{0,252}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -16,6 +18,7 @@ _LABEL = re.compile(r"|[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SUFFIXES = {"m": Decimal("0.001"), "": 1} | {
     letter + i: Decimal(1024 if i else 1000) ** power for power, letter in enumerate("KMGTPE", 1) for i in ("", "i")
 }
+_LONGEST = 366 * 24 * 3600  # seconds; 101 tries of it are still a duration to Argo, and one a deadline to Kubernetes
 DEFAULT = "default"
 
 
@@ -70,7 +73,7 @@ class StepConfig:
         for name in ("cpu_request", "cpu_limit"):
             require(bool(_CPU.fullmatch(getattr(self, name))), name, "be cores, as 2 or 500m", getattr(self, name))
         for name in ("memory_request", "memory_limit", "ephemeral_storage"):
-            require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "be bytes, as 4Gi", getattr(self, name))
+            require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "be whole bytes, as 4Gi", getattr(self, name))
         for kind in ("cpu", "memory"):
             self._check_limit(kind)
         every = "podPriorityClassName under workflowDefaults.spec of workflow-controller-configmap gives all runs one"
@@ -78,8 +81,10 @@ class StepConfig:
         require(not self.priority_class, "priority_class", must, self.priority_class)
         require(self.gpu is None or self.gpu >= 0, "gpu", "be at least 0", self.gpu)
         require(self.retries is None or 0 <= self.retries <= 100, "retries", "be in [0, 100]", self.retries)
-        lasts = self.timeout_seconds is None or self.timeout_seconds >= 1
-        require(lasts, "timeout_seconds", "be at least 1", self.timeout_seconds)
+        lasts = self.timeout_seconds is None or 1 <= self.timeout_seconds <= _LONGEST
+        require(lasts, "timeout_seconds", f"be in [1, {_LONGEST}]", self.timeout_seconds)
+        resource = not self.gpu_type or ("/" in self.gpu_type and bool(_LABEL_KEY.fullmatch(self.gpu_type)))
+        require(resource, "gpu_type", "be a resource of Kubernetes, as nvidia.com/gpu", self.gpu_type)
         for name in ("labels", "node_selector"):
             for key, value in getattr(self, name).items():
                 valid = _LABEL_KEY.fullmatch(key) and _LABEL.fullmatch(value)
@@ -174,7 +179,8 @@ class KubeflowConfig:
     steps: dict[str, StepConfig] = field(default_factory=dict)
 
     def __post_init__(self):
-        require(bool(self.image), "image", "name an image", self.image)
+        require(bool(_IMAGE.fullmatch(self.image)), "image", "name an image", self.image)
+        require(not self.gpu_image or bool(_IMAGE.fullmatch(self.gpu_image)), "gpu_image", "name one", self.gpu_image)
         names = {"claim": self.claim, "service_account": self.service_account, "metadata_secret": self.metadata_secret}
         names |= {"ledger_secret": self.ledger_secret, "webhook_secret": self.webhook_secret}
         names |= {f"image_pull_secrets[{i}]": name for i, name in enumerate(self.image_pull_secrets)}
@@ -184,10 +190,11 @@ class KubeflowConfig:
         known = ("", "Always", "IfNotPresent", "Never")
         policy = self.image_pull_policy
         require(policy in known, "image_pull_policy", f"be empty or one of {', '.join(known[1:])}", policy)
-        require(self.run_seconds >= 0, "run_seconds", "be at least 0", self.run_seconds)
+        require(0 <= self.run_seconds <= _LONGEST, "run_seconds", f"be in [0, {_LONGEST}]", self.run_seconds)
         for name in ("source", "root"):
             value = getattr(self, name)
-            require(value.startswith("/") and value != "/", name, "be an absolute path in the container", value)
+            require(bool(_PATH.fullmatch(value)), name, "be an absolute path in the container, of plain names", value)
+        require(self.root not in _MOUNTED, "root", f"be another folder than {', '.join(_MOUNTED)}", self.root)
         held = not self.artifacts or bool(_BUCKET.fullmatch(self.artifacts))
         told = "…@…" if "@" in self.artifacts else self.artifacts
         require(held, "artifacts", "be empty, s3://bucket/prefix or gs://bucket/prefix", told)

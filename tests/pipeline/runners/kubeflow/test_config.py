@@ -74,6 +74,18 @@ from pipeline.config import load
             "kubeflow.metadata` must be one of postgresql://, mysql://, grpc://",
         ),
         ("metadata=postgresql://h/db?sslmode=require", "kubeflow.metadata` must have no options. MLMD's client"),
+        ("root=/mnt/a:b", "kubeflow.root` must be an absolute path in the container, of plain names"),
+        ("root=/mnt/{{workflow.name}}", "kubeflow.root` must be an absolute path in the container, of plain names"),
+        ("root=/mnt/../etc", "kubeflow.root` must be an absolute path in the container, of plain names"),
+        ("root=/tmp", "kubeflow.root` must be another folder than /tmp"),
+        ('image="a b"', "kubeflow.image` must name an image"),
+        ('gpu_image="{{workflow.name}}"', "kubeflow.gpu_image` must name one"),
+        ("run_seconds=99999999999", "kubeflow.run_seconds` must be in"),
+        ("steps.default.timeout_seconds=3000000000", "steps.default.timeout_seconds` must be in"),
+        ('steps.default.memory_limit="1.5Gi"', "steps.default.memory_limit` must be whole bytes"),
+        ('steps.default.ephemeral_storage="4000000K"', "steps.default.ephemeral_storage` must be whole bytes"),
+        ('steps.DPTrainer.gpu_type="nvidia"', "steps.DPTrainer.gpu_type` must be a resource of Kubernetes"),
+        ('steps.DPTrainer.gpu_type="--gpu/x"', "steps.DPTrainer.gpu_type` must be a resource of Kubernetes"),
     ],
 )
 def test_what_it_refuses(setting, says):
