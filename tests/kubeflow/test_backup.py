@@ -130,7 +130,15 @@ def test_a_damaged_backup_leaves_the_database_as_it_was(filled, tmp_path):
 def test_a_backup_that_is_not_there_is_refused_in_one_line(filled, tmp_path, time):
     done = run("restore.sh", filled, tmp_path, time)
     assert done.returncode == 2
-    assert done.stderr.startswith("a backup must be one of: Received: ") and done.stderr.count("\n") == 1
+    assert done.stderr == f"BACKUP must name a backup that is there (there is none). Received: {time}\n"
+
+
+def test_one_that_is_not_there_is_answered_with_those_that_are(filled, tmp_path):
+    for name in ("20261127T000000Z", "20261126T000000Z", ".writing"):
+        (tmp_path / name).mkdir()
+    done = run("restore.sh", filled, tmp_path, "20200101T000000Z")
+    there = "20261126T000000Z 20261127T000000Z"
+    assert done.stderr == f"BACKUP must name a backup that is there ({there}). Received: 20200101T000000Z\n"
 
 
 def test_databases_that_a_run_uses_are_not_restored(filled, tmp_path):

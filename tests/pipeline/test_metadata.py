@@ -1,6 +1,8 @@
 """`lockgate metadata`: what a person sees of a move, and one line where there is none."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -41,6 +43,13 @@ def test_it_prints_the_rows_of_each_table(filled, empty, capsys):
     assert ended(filled, empty) == 2
     said = capsys.readouterr().err
     assert said == f"lockgate: what it is moved to must be empty. Received: {empty}, which has rows in Context\n"
+
+
+def test_nothing_else_is_printed(filled, empty):
+    """In a process of its own, as MLMD's client writes to the terminal past Python."""
+    call = f"from pipeline.cli import main; main({['metadata', 'move', filled, empty]})"
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_json(filled, empty, capsys):

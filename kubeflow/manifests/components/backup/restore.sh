@@ -3,12 +3,14 @@
 # transaction: a restore that fails leaves it as it was. No run may be under way.
 set -euo pipefail
 folder=$1 time=$2
+export PGOPTIONS="-c client_min_messages=warning" # not a line for each table that goes
 
 if [ "$time" = newest ]; then
     time=$(find "$folder" -mindepth 1 -maxdepth 1 -type d -name '*T*Z' -printf '%f\n' | sort | tail -n 1)
 fi
 if [ -z "$time" ] || [ ! -d "$folder/$time" ]; then
-    echo "a backup must be one of: $(find "$folder" -mindepth 1 -maxdepth 1 -type d -name '*T*Z' -printf '%f ')Received: ${time:-none yet}" >&2
+    there=$(find "$folder" -mindepth 1 -maxdepth 1 -type d -name '*T*Z' -printf '%f\n' | sort | paste -sd ' ')
+    echo "BACKUP must name a backup that is there (${there:-there is none}). Received: ${time:-newest}" >&2
     exit 2
 fi
 
