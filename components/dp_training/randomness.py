@@ -18,7 +18,7 @@ _FARTHEST = 2.0**62  # steps of the grid; a sum is held to them, which moves no 
 _CHUNK = 2**14  # examples at a time
 _UNIT = 2.0**-24  # relative rounding of one operation in float32
 _CLIPPING = 2.0**-12  # of the clip: what the float32 arithmetic of norm and clip may leave above it
-_HALVED, _CROWD = 128, 512  # see `rounding_of_sums`
+_MOST = 256  # examples that are summed in float32; of more the rounding grows with the square
 
 
 class PoissonSampler:
@@ -53,33 +53,37 @@ class Pieces:
 
     Args:
         expected: number of examples that a step is expected to have.
-        physical: number of examples that are summed at one time, at most; a piece that is larger is cut.
+        physical: number of examples that memory may hold at one time; above `_MOST` these are taken.
         insecure_fixed_seed: None for the operating system's entropy.
     """
 
     def __init__(self, expected: int, physical: int, insecure_fixed_seed: int | None = None):
-        mean = max(physical / 2, physical - 3 * math.sqrt(physical))  # so that few pieces need a cut
-        self._count, self._physical = math.ceil(expected / mean), physical
+        self._most = min(physical, _MOST)
+        mean = max(self._most / 2, self._most - 3 * math.sqrt(self._most))  # so that few pieces need a cut
+        self._count = math.ceil(expected / mean)
         self._bits = SecretBits("pieces", insecure_fixed_seed)
 
     def of(self, sampled: np.ndarray) -> list[np.ndarray]:
         """The parts of `sampled` that are summed one by one, none of them empty."""
         pieces = self._bits.below(self._count, len(sampled))
         own = [sampled[pieces == piece] for piece in range(self._count)]
-        return [part for p in own if len(p) for part in np.array_split(p, -(-len(p) // self._physical))]
+        return [part for p in own if len(p) for part in np.array_split(p, self._parts(len(p)))]
+
+    def _parts(self, examples: int) -> int:
+        return min(examples, math.ceil((examples / self._most) ** 2))
 
 
 def rounding_of_sums(physical: int) -> float:
     """What rounding in the sum of one piece may move, over the clip, at most.
 
     A float32 sum of m products errs by at most m + 2 roundings of the sum of their sizes, in whatever order (Higham
-    2002, Accuracy and Stability of Numerical Algorithms, section 3.1; doubled for its second order, which is far less),
-    here of m clips. The engine sums halves of at most `physical` / 2 examples, or all where they are fewer than
-    `_HALVED`. A piece has at most `_CROWD` or 2 `physical` examples, but for a chance below e⁻¹⁰⁰ (Chernoff), and errs
-    once with the example and once without it. Pieces are added up in float64.
+    2002, Accuracy and Stability of Numerical Algorithms, section 3.1), which is m clips. A piece is cut into so many
+    parts that the squares of their m add up to that of the most; it errs once with the example and once without it.
+    The second term counts two roundings, doubled, for pieces of up to four times the most, or 1,024. Parts are added
+    up in float64.
     """
-    crowd, half = max(_CROWD, 2 * physical), max(_HALVED, math.ceil(physical / 2))
-    return 2 * crowd * (half + 4) * _UNIT
+    most = min(physical, _MOST)
+    return 2 * (most**2 + 4 * max(4 * most, 1024)) * _UNIT
 
 
 class NoisedSum:
