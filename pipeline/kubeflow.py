@@ -57,7 +57,10 @@ def compile_(
         print(f"Wrote {output}: {len(ids)} of {len(ids) + len(left)} nodes of image {settings.kubeflow.image}.")
         return
     from pipeline.runners.kubeflow.compile import compile_config
+    from pipeline.runners.kubeflow.reach import check_paths
 
+    if Path(config).is_file():
+        check_paths(settings, Path(config))
     told = compile_config(settings, output)
     print(
         f"Wrote {output}: {told.steps} steps of image {settings.kubeflow.image}, graph {told.graph[:12]}. "
