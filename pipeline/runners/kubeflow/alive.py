@@ -40,22 +40,24 @@ def holds(config: Config, metadata: str, claim: Claim) -> bool:
     return claim.since.timestamp() > since or claim.run in signs_of_life(connection(metadata), config.name, since)
 
 
-def others(config: Config, places: Places, recorded: set[str], pipelines: Collection[str]) -> set[str]:
-    """The runs that may still be at work, but those that have a record.
+def others(config: Config, places: Places, recorded: set[str], pipelines: Collection[str], own: str = "") -> set[str]:
+    """The runs that may still be at work.
 
     Args:
-        config, places: of the pipeline that asks. recorded: ids of runs. pipelines: names of those whose runs count.
+        config, places: of the pipeline that asks. recorded: ids of runs that have a record: they have ended, unless
+            Kubernetes says that somebody began them anew. pipelines: names of those whose runs count. own: id of the
+            run that asks, if one does.
 
     Raises:
         ServiceError: MLMD is away.
     """
     database, since = connection(places.metadata), _since(config)
-    seen = set().union(*(signs_of_life(database, name, since) for name in pipelines)) - recorded
+    seen = set().union(*(signs_of_life(database, name, since) for name in pipelines)) - {own}
     try:
         return {run for run in seen if pods.at_work(run)}
     except pods.Unknown as unknown:
         _say_once(str(unknown))
-        return seen
+        return seen - recorded
 
 
 def _since(config: Config) -> float:

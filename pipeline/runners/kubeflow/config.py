@@ -12,6 +12,7 @@ _CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(E|P|T|
 _PATH, _IMAGE = re.compile(r"(/[\w+-][\w.+-]*)+"), re.compile(r"[\w./:@+-]+")
 _MOUNTED = ("/tmp", "/gcs", "/s3", "/minio", "/kfp-launcher", "/.local", "/.cache", "/.config")  # by Kubeflow, or us
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[\w-][\w!.*'()-]*)*")
+_SERVER = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[\w./-]*)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, RFC 1123
 _LABEL_KEY = re.compile(r"([a-z0-9][a-z0-9.-]{0,252}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL = re.compile(r"|[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -130,9 +131,11 @@ class S3Config:
     secret: str = ""
 
     def __post_init__(self):
+        require("@" not in self.endpoint, "endpoint", "hold no user, who comes from secret", "…@…")
         web = self.endpoint.startswith(("http://", "https://"))
         require(web or not self.endpoint, "endpoint", "begin with http:// or https://", self.endpoint)
-        require("@" not in self.endpoint, "endpoint", "hold no user, who comes from secret", "…@…")
+        server = not self.endpoint or bool(_SERVER.fullmatch(self.endpoint))
+        require(server, "endpoint", "be http://host:port and nothing else", f"{self.endpoint.partition('://')[0]}://…")
         require(bool(self.region), "region", "name a region", self.region)
         known = ("auto", "path", "virtual")
         require(self.addressing in known, "addressing", f"be one of {', '.join(known)}", self.addressing)

@@ -192,4 +192,5 @@ def test_another_run_that_was_terminated_does_not_keep_it_from_cleaning_up(night
     assert close(config, nights.places, "run-3", record, "").removed_bytes == 0 and all(p.exists() for p in made)
     kubernetes.objects["workflows"].clear()
     kubernetes.has("workflows", "run-2", "Failed")
+    kubernetes.has("workflows", "run-3", "Running")  # this step is a part of it
     assert close(config, nights.places, "run-3", record, "").removed_bytes == 14
