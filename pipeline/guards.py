@@ -72,8 +72,9 @@ def logged(path: Path) -> Iterator[None]:
 
 
 def quiet_imports() -> None:
-    """Keeps what TensorFlow and Google's libraries print on import off the terminal, where a command has no log."""
-    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3")
+    """Keeps what TensorFlow, Google's libraries and MLMD's client (glog) print off the terminal, where a command has no
+    log. To be called before they are imported."""
+    os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="3", GLOG_minloglevel="2")
     warnings.simplefilter("ignore")
 
 

@@ -30,6 +30,7 @@ NameOption = Annotated[str | None, typer.Option("--name", help="Default: the pip
 ScheduleArgument = Annotated[str, typer.Argument(help="A schedule's name or id.")]
 DEFAULT_EXPERIMENT = "lockgate"
 _PUSHED_NOTHING = "ended well and pushed nothing"
+_WIDEST = 1000  # columns of a terminal
 
 
 class Target(str, enum.Enum):
@@ -56,7 +57,10 @@ def compile_(
         print(f"Wrote {output}: {len(ids)} of {len(ids) + len(left)} nodes of image {settings.kubeflow.image}.")
         return
     from pipeline.runners.kubeflow.compile import compile_config
+    from pipeline.runners.kubeflow.reach import check_paths
 
+    if Path(config).is_file():
+        check_paths(settings, Path(config))
     told = compile_config(settings, output)
     print(
         f"Wrote {output}: {told.steps} steps of image {settings.kubeflow.image}, graph {told.graph[:12]}. "
@@ -276,6 +280,7 @@ def _list(as_json: bool, rows: list[dict[str, Any]], none: str) -> None:
         return
     from rich.console import Console
     from rich.markup import escape
+    from rich.measure import measure_renderables
     from rich.table import Table
 
     out = Console(highlight=False)
@@ -287,4 +292,6 @@ def _list(as_json: bool, rows: list[dict[str, Any]], none: str) -> None:
         table.add_column(column)
     for row in rows:
         table.add_row(*(escape(str(value or "")) for value in row.values()))
-    out.print(table)
+    wide = out.options.update(width=_WIDEST)  # an id that is cut off to fit a terminal is of no use
+    out.width = max(out.width, measure_renderables(out, wide, [table]).maximum)
+    out.print(table, soft_wrap=True)

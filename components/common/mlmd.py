@@ -11,7 +11,6 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from components.common import mlmd_postgresql
 from components.common.errors import ConfigError, ServiceError
 from components.common.server_urls import (
-    AUTHORITY,
     CERTIFICATE,
     GRPC,
     KEY,
@@ -89,6 +88,19 @@ def opened(place: str) -> Iterator[metadata_store.MetadataStore]:
         raise away(place, error) from None
 
 
+def node_ids(store: metadata_store.MetadataStore) -> dict[int, str]:
+    """The id of the node of each execution of TFX's. A node's context is named `PIPELINE.NODE`, and both may hold
+    dots."""
+    pipelines, nodes = (_contexts(store, kind) for kind in ("pipeline", "node"))
+    return {id: name.removeprefix(f"{pipelines.get(id, '')}.") for id, name in nodes.items()}
+
+
+def _contexts(store: metadata_store.MetadataStore, kind: str) -> dict[int, str]:
+    """The name of the context of a kind that each execution is in."""
+    contexts = store.get_contexts_by_type(kind)
+    return {e.id: context.name for context in contexts for e in store.get_executions_by_context(context.id)}
+
+
 def away(place: str, error: Exception) -> ServiceError:
     """The one line for what MLMD's client raises when its server is away or refuses."""
     return ServiceError(f"MLMD at {place} must be readable and writable. Received: {' '.join(str(error).split())}")
@@ -99,9 +111,5 @@ def _mysql(url: ServerUrl, user: str, password: str) -> pb.ConnectionConfig:
     config.mysql.host, config.mysql.port, config.mysql.database = url.host, url.port or _MYSQL_PORT, url.database
     config.mysql.user, config.mysql.password = user, password
     if url.tls.get(MODE, "disable") != "disable":
-        tls = config.mysql.ssl_options
-        tls.verify_server_cert = url.tls[MODE] == "verify-full"
-        for option, file in ((AUTHORITY, "ca"), (CERTIFICATE, "cert"), (KEY, "key")):
-            if option in url.tls:
-                setattr(tls, file, url.tls[option])
+        config.mysql.ssl_options.cert, config.mysql.ssl_options.key = url.tls.get(CERTIFICATE, ""), url.tls.get(KEY, "")
     return config

@@ -5,7 +5,7 @@ import base64
 import dataclasses
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ TABLES = (
 _VERSION = "MLMDEnv"
 _OWN_TYPES = "mlmd.%"  # those that MLMD registers by itself in an empty database
 _MYSQLS = (MYSQL, MARIADB)
-_TAKEN_TOGETHER = 1000
+_TAKEN_TOGETHER, _PATIENCE_MILLISECONDS = 1000, 10_000
 _FROM = dataclasses.replace(
     METADATA, subject="what is moved", schemes=(POSTGRESQL, MYSQL), user=FROM_USER, password=FROM_PASSWORD
 )
@@ -51,6 +51,7 @@ _TO = dataclasses.replace(METADATA, subject="what it is moved to", schemes=(POST
 class _Side:
     """A database of MLMD. tables: as they are there, by their names in lower case."""
 
+    place: str
     connection: sa.Connection
     tables: dict[str, sa.Table]
 
@@ -84,6 +85,8 @@ def move(source: str, target: str) -> dict[str, int]:
         ConfigError: one of them is none; `target` is not empty; or their schemas are of two versions of MLMD.
         ServiceError: one of them cannot be used. `target` is then as empty as it was.
     """
+    if "://" in source and server_url(source, _FROM) == server_url(target, _TO):
+        raise ConfigError(f"what it is moved to must be another database. Received: {target} for both")
     server_url(target, _TO)
     with _reading(source) as here, _writing(target) as there:
         versions = {here.version(), there.version()}
@@ -118,6 +121,8 @@ def _reading(place: str) -> Iterator[_Side]:
             raise ConfigError(f"the user of what is moved must be in the environment's {FROM_USER}. Received: nothing")
         engine = engine_of(url, user, os.environ.get(FROM_PASSWORD), isolation="REPEATABLE READ")
     with _side(engine, place) as side:
+        if side.kind == POSTGRESQL:  # the target holds what is locked until this has read it: one database is both
+            side.connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_PATIENCE_MILLISECONDS}")
         yield side
 
 
@@ -141,9 +146,9 @@ def _side(engine: sa.Engine, place: str) -> Iterator[_Side]:
             missing = [name for name in (*TABLES, _VERSION) if name.lower() not in tables]
             if missing:
                 raise ConfigError(f"{place} must be an MLMD. Received: one without the table {missing[0]}")
-            yield _Side(connection=connection, tables=tables)
+            yield _Side(place=place, connection=connection, tables=tables)
     except (sa.exc.SQLAlchemyError, UnicodeDecodeError) as error:
-        raise ServiceError(f"MLMD at {place} must be readable and writable. Received: {reason(error)}") from None
+        raise _unusable(place, error) from None
     finally:
         engine.dispose()
 
@@ -174,14 +179,26 @@ def _copy(here: _Side, there: _Side, name: str) -> None:
     columns = [target.columns[column.name] for column in source.columns]
     convert = [_conversion(column, here.kind, there.kind) for column in columns]
     select = sa.select(*(_read(column, here.kind) for column in source.columns)).select_from(source)
-    rows = here.connection.execution_options(stream_results=True, yield_per=_TAKEN_TOGETHER).execute(select)
     insert = sa.insert(target).values({column: _written(column, there.kind) for column in columns})
-    for part in rows.partitions():
+    for part in _parts(here, select):
         values = [
             {f"new_{column.name}": change(value) for column, change, value in zip(columns, convert, row, strict=True)}
             for row in part
         ]
         there.connection.execute(insert, values)
+
+
+def _parts(here: _Side, select: sa.Select) -> Iterator[Sequence[sa.Row]]:
+    """Some rows at a time; that they cannot be read is not laid to where they are to go."""
+    try:
+        streamed = here.connection.execution_options(stream_results=True, yield_per=_TAKEN_TOGETHER)
+        yield from streamed.execute(select).partitions()
+    except sa.exc.SQLAlchemyError as error:
+        raise _unusable(here.place, error) from None
+
+
+def _unusable(place: str, error: Exception) -> ServiceError:
+    return ServiceError(f"MLMD at {place} must be readable and writable. Received: {reason(error)}")
 
 
 def _read(column: sa.Column, kind: str) -> sa.ColumnElement:

@@ -21,15 +21,15 @@ class Taken:
 
     subject: begins the sentence that refuses one, such as "a ledger". schemes: those that are taken. user: who may be
     in it; where nobody may, the variable of the environment that has the user. password: the variable that has the
-    password. no_tls: schemes whose client cannot do TLS, each with the sentence that says what to do. file: whether the
-    path of a file may stand in its place.
+    password. limits: schemes whose client can do less of TLS: the values of sslmode that are left, and why. file:
+    whether the path of a file may stand in its place.
     """
 
     subject: str
     schemes: Sequence[str]
     password: str
     user: str = ""
-    no_tls: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
     file: bool = True
 
     @property
@@ -45,7 +45,10 @@ METADATA = Taken(
     schemes=(POSTGRESQL, MYSQL, GRPC),
     user=METADATA_USER,
     password=METADATA_PASSWORD,
-    no_tls={POSTGRESQL: "MLMD's client for PostgreSQL is built without TLS: encrypt below it, see docs/metadata.md"},
+    limits={
+        POSTGRESQL: ((), "MLMD's client for PostgreSQL is built without TLS: encrypt below it, see docs/metadata.md"),
+        MYSQL: (("disable", "require"), "MLMD's client for MySQL encrypts and cannot check who the server is"),
+    },
 )
 LEDGER = Taken(subject="a ledger", schemes=(POSTGRESQL, MYSQL, MARIADB), password=LEDGER_PASSWORD)
 
@@ -116,15 +119,16 @@ def _database(url: SplitResult) -> str | None:
 def _tls(url: SplitResult, taken: Taken, refuse) -> dict[str, str]:
     pairs = parse_qsl(url.query, keep_blank_values=True)
     options = dict(pairs)
-    if options and url.scheme in taken.no_tls:
-        raise refuse(f"have no options. {taken.no_tls[url.scheme]}")
-    if len(options) < len(pairs) or set(options) - set(TLS) or url.scheme in _NO_DATABASE and options:
+    modes, reason = taken.limits.get(url.scheme, (_MODES.get(url.scheme, ()), ""))
+    why = f". {reason}" if reason else ""
+    if options and not modes:
+        raise refuse(f"have no options{why}")
+    if len(options) < len(pairs) or set(options) - set(TLS):
         raise refuse(f"have no options but {', '.join(TLS)}, each once; no option may hold a secret")
-    modes = _MODES.get(url.scheme, ())
     if options and options.get(MODE) not in modes:
-        raise refuse(f"say sslmode, as one of {', '.join(modes)}")
-    if options.get(MODE) == "verify-full" and url.scheme != POSTGRESQL and AUTHORITY not in options:
-        raise refuse(f"name the authority's file in {AUTHORITY}, if sslmode is verify-full")
+        raise refuse(f"say sslmode, as one of {', '.join(modes)}{why}")
+    if url.scheme in (MYSQL, MARIADB) and (options.get(MODE) == "verify-full") != (AUTHORITY in options):
+        raise refuse(f"name the authority's file in {AUTHORITY} if sslmode is verify-full, and else not")
     if any(not options[name].startswith("/") for name in TLS[1:] if name in options):
         raise refuse(f"have absolute paths in {', '.join(TLS[1:])}")
     return options

@@ -14,7 +14,7 @@ from components.dp_training.augmentation import augmented
 from components.dp_training.config import TrainerConfig
 from components.dp_training.fixed import scaled
 from components.dp_training.journal import Journal
-from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
+from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum, generator_states
 from components.dp_training.randomness import NoisedSum, Pieces, PoissonSampler
 from components.privacy.accounting import Mechanism
 from components.privacy.secret_bits import SecretBits
@@ -55,6 +55,7 @@ def train_privately(
         ModelError: the model mixes examples, or its weights are no longer finite.
     """
     check_trainable_privately(model)
+    generators = generator_states(model)
     training = _Training(model, config, mechanism, held or Held([]))
     saved = journal.load()
     if saved is not None:
@@ -72,6 +73,8 @@ def train_privately(
         raise
     journal.save(training.state())
     training.finish()
+    for variable, value in generators:
+        variable.assign(value)
 
 
 class _Training:

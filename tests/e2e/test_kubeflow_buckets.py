@@ -21,7 +21,8 @@ from components.privacy.ledger import Ledger
 from pipeline.config import load
 from pipeline.runners.kubeflow.compile import compile_config
 from tests.e2e.conftest import PROJECT, SAMPLE, TINY_FILES, command, environment
-from tests.e2e.test_kubeflow import ARTIFACTS, SECRET, bucket, place, secrets, server  # noqa: F401 - fixtures
+from tests.e2e.metadata_servers import SECRET, Stores
+from tests.e2e.test_kubeflow import ARTIFACTS, bucket, place, secrets, server  # noqa: F401 - fixtures
 from tests.pipeline.runners.kubeflow.cluster import SUCCEEDED, Cluster
 from tests.s3_server import BUCKET, REGION, S3Server
 
@@ -37,6 +38,11 @@ class Story:
     settings: list[str]
     bucket: S3Server
     secrets: dict
+    server: Stores
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.server.ledger("lockgate"))
 
     @property
     def root(self) -> Path:
@@ -101,7 +107,7 @@ def a_picture(folder: Path) -> tuple[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory, place, bucket, secrets) -> Story:  # noqa: F811
+def story(tmp_path_factory, server, place, bucket, secrets) -> Story:  # noqa: F811
     folder = tmp_path_factory.mktemp("buckets")
     for pattern in TINY_FILES:
         for file in SAMPLE.glob(f"span-1/{pattern}"):
@@ -110,10 +116,11 @@ def story(tmp_path_factory, place, bucket, secrets) -> Story:  # noqa: F811
             shutil.copyfile(file, target)
     for name in ("root", "tmp"):
         (folder / name).mkdir()
-    mounts = [f"kubeflow.source={PROJECT}", f"kubeflow.root={folder / 'root'}", f"kubeflow.metadata={place}"]
+    mounts = [f"kubeflow.source={PROJECT}", f"kubeflow.root={folder / 'root'}", *place]
     objects = f'{{endpoint = "{bucket.url}", region = "{REGION}", secret = "s3-secret"}}'
     there = [f"kubeflow.artifacts={ARTIFACTS}", f"kubeflow.s3={objects}", f"data.root={folder / 'data'}"]
-    return Story(folder=folder, settings=[*mounts, *there, ONE_RECIPE], bucket=bucket, secrets=secrets)
+    settings = [*mounts, *there, ONE_RECIPE]
+    return Story(folder=folder, settings=settings, bucket=bucket, secrets=secrets, server=server)
 
 
 def test_a_picture_is_withdrawn_from_the_data_and_from_every_object(story):
@@ -127,7 +134,7 @@ def test_a_picture_is_withdrawn_from_the_data_and_from_every_object(story):
     assert picture not in story.pictures() and gone.encode() not in story.pictures()
     assert first["pushed"]["path"] in [model["served"] for model in told["models"]] and told["left"] == []
     assert {round(model["epsilon"], 6) for model in told["models"]} == {round(first["privacy"]["epsilon"], 6)}
-    last = Ledger(story.root / "ledger.sqlite").export()[-1]
+    last = story.ledger.export()[-1]
     assert (last.kind, last.says()["records"]) == (WITHDRAW, 1) and gone not in last.body
     assert story.command("withdraw", gone)["copies"] == []
 
@@ -137,7 +144,7 @@ def test_what_is_left_of_the_copy_is_read_and_the_next_run_trains_on_what_is_lef
     states = {row["id"]: row["state"] for row in second["nodes"]}
     assert second["state"] == "pushed" and states["ImportExampleGen"] == states["DPTrainer"] == "ran"
     assert second["pushed"]["version"] == 2
-    charges = Ledger(story.root / "ledger.sqlite").book().charges.values()
+    charges = story.ledger.book().charges.values()
     assert [charge.spans for charge in charges] == [("fashion-mnist/span-1",)] * 2
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.database_servers import Server, mariadb
+from benchmarks.database_servers import Server, mariadb, postgresql
 from components.privacy.entries import RESERVE, SETTLE, Entry
 from components.privacy.ledger import Ledger
 from pipeline.config import load
@@ -29,28 +29,41 @@ PROGRESS = re.compile(r"step (\d+) of (\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """What holds MLMD. scheme: of `kubeflow.metadata`. user: statements that make the pipeline's user."""
+    """What holds MLMD. scheme: of its address. user, owner: statements that make the pipeline's user, and give it a
+    database. ledger: whether the ledger is there too, and not on the volume."""
 
     start: Callable[[], contextlib.AbstractContextManager[Server]]
     scheme: str
-    user: tuple[str, ...]
+    user: str
+    owner: str
+    ledger: bool
 
 
 DATABASES = {
+    "postgresql": Database(
+        start=postgresql,
+        scheme="postgresql",
+        user=f"CREATE USER {USER} PASSWORD '{PASSWORD}'",
+        owner=f"ALTER DATABASE {{name}} OWNER TO {USER}",
+        ledger=True,
+    ),
     "mariadb": Database(
         start=mariadb,
         scheme="mysql",
-        user=(f"CREATE USER {USER} IDENTIFIED BY '{PASSWORD}'", f"GRANT ALL ON *.* TO {USER}"),
-    )
+        user=f"CREATE USER {USER} IDENTIFIED BY '{PASSWORD}'",
+        owner=f"GRANT ALL ON {{name}}.* TO {USER}",
+        ledger=False,
+    ),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """A cluster whose volume, MLMD and ledger all runs share."""
+    """A cluster whose volume, MLMD and ledger all runs share. settings: where these are. ledger: as a test reads it."""
 
     folder: Path
-    metadata: str
+    settings: tuple[str, ...]
+    ledger: str
 
     @property
     def root(self) -> Path:
@@ -62,9 +75,9 @@ class Bench:
         """Compiles the tiny preset and runs it. given: the run's parameters."""
         from pipeline.runners.kubeflow.compile import compile_config
 
-        own = (f"kubeflow.source={PROJECT}", f"kubeflow.root={self.root}", f"kubeflow.metadata={self.metadata}")
+        own = (f"kubeflow.source={PROJECT}", f"kubeflow.root={self.root}", "kubeflow.metadata_secret=mlmd")
         file = self.folder / f"{outcome}.yaml"
-        compile_config(load("tiny", [*own, "kubeflow.metadata_secret=mlmd", *settings]), file)
+        compile_config(load("tiny", [*own, *self.settings, *settings]), file)
         secrets = {"mlmd": {"username": USER, "password": PASSWORD}}
         namespace = Namespace(image=image(), secrets=secrets, claims={"lockgate": self.root})
         run = Kubeflow(folder=self.folder / outcome, namespace=namespace, started=started).run(file, given)
@@ -77,8 +90,7 @@ class Bench:
         return json.loads((self.root / "runs" / run.run.id / "run.json").read_text())
 
     def entries(self) -> list[Entry]:
-        place = self.root / "ledger.sqlite"
-        return Ledger(place).export() if place.exists() else []
+        return Ledger(self.ledger).export()
 
 
 def image() -> dict[str, str]:
@@ -89,17 +101,27 @@ def image() -> dict[str, str]:
     return {**environment, "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}
 
 
+def furnished(folder: Path, database: Database, server: Server) -> Bench:
+    address = server.url.split("@")[1].split("/")[0]
+    settings, ledger = (f"kubeflow.metadata={database.scheme}://{address}/mlmd",), folder / "volume" / "ledger.sqlite"
+    if not database.ledger:
+        return Bench(folder=folder, settings=settings, ledger=str(ledger))
+    ledger = f"{database.scheme}://{USER}@{address}/charges"
+    settings += (f"kubeflow.ledger={ledger}", "kubeflow.ledger_secret=mlmd")
+    return Bench(folder=folder, settings=settings, ledger=server.url.rsplit("/", 1)[0] + "/charges")
+
+
 @pytest.fixture(scope="module", params=DATABASES)
 def bench(request, tmp_path_factory) -> Iterator[Bench]:
     database, folder = DATABASES[request.param], tmp_path_factory.mktemp("outcomes")
     try:
         with database.start() as server:
-            for statement in database.user:
-                server.execute(statement)
-            server.fresh("mlmd")
-            address = server.url.split("@")[1].split("/")[0]
+            server.execute(database.user)
+            for name in ("mlmd", "charges"):
+                server.fresh(name)
+                server.execute(database.owner.format(name=name))
             (folder / "volume").mkdir()
-            yield Bench(folder=folder, metadata=f"{database.scheme}://{address}/mlmd")
+            yield furnished(folder, database, server)
     except FileNotFoundError as missing:
         skip_without(f"Debian's package {missing}")
 

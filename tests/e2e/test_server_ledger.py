@@ -1,5 +1,6 @@
 """The tiny preset with its ledger on a PostgreSQL: charged, refused when it is spent, one line when it is away."""
 
+import psycopg
 import pytest
 
 from benchmarks.database_servers import postgresql
@@ -26,7 +27,9 @@ def test_a_run_is_charged_on_the_server_and_ends_where_the_budget_or_the_server_
     assert code == 0 and record["pushed"], record
     (charge,) = Ledger(place).charges(SPAN)
     assert charge.settled and charge.mechanism.steps == charge.reserved.steps == 12
-    assert not (tmp_path / "ledger.sqlite").exists()
+    assert not (tmp_path / "ledger.sqlite").exists() and not (tmp_path / "holdout.sqlite").exists()
+    with psycopg.connect(place) as connection:  # one decision, in which all variants competed
+        assert len(connection.execute("SELECT * FROM decisions").fetchall()) == 1
     before = Ledger(place).export()
 
     code, record = run_tiny(tmp_path, BUDGET, "trainer.learning_rate=0.4")

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.common import mlmd as metadata
 from components.common import s3
 from components.common.errors import ConfigError
-from components.privacy.database import PASSWORD as LEDGER
+from components.common.server_urls import LEDGER_PASSWORD, METADATA_PASSWORD, METADATA_USER
 from pipeline.cluster import Runs, placed
 from pipeline.config import load
 from pipeline.runners.kubeflow.config import KubeflowConfig
@@ -60,12 +59,11 @@ def test_a_volume_that_is_not_mounted_is_one_line(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_the_pod_of_the_documentation_has_what_the_commands_read():
-    text = (Path(__file__).parents[2] / "docs" / "retraining.md").read_text()
-    (block,) = [part.split("```")[0] for part in text.split("```yaml\n")[1:]]
-    (container,) = yaml.safe_load(block)["spec"]["containers"]
-    taken = {each["name"]: each["valueFrom"]["secretKeyRef"]["key"] for each in container["env"]}
-    mlmd = {metadata.USER: "username", metadata.PASSWORD: "password"}
-    assert taken == {**mlmd, LEDGER: "password", s3.ACCESS_KEY: "accesskey", s3.SECRET_KEY: "secretkey"}
-    defaults = KubeflowConfig()
-    assert container["volumeMounts"] == [{"name": defaults.claim, "mountPath": defaults.root}]
+def test_the_pod_that_the_documentation_names_has_what_the_commands_read():
+    (pod,) = yaml.safe_load_all((Path(__file__).parents[2] / "kubeflow" / "manifests" / "shell.yaml").read_text())
+    (container,) = pod["spec"]["containers"]
+    secrets = {each["name"] for each in container["env"] if "secretKeyRef" in each.get("valueFrom", {})}
+    assert secrets >= {METADATA_USER, METADATA_PASSWORD, LEDGER_PASSWORD, s3.ACCESS_KEY, s3.SECRET_KEY}
+    (mounted,) = [each for each in container["volumeMounts"] if each["mountPath"] == KubeflowConfig().root]
+    (volume,) = [each for each in pod["spec"]["volumes"] if each["name"] == mounted["name"]]
+    assert volume["persistentVolumeClaim"]["claimName"] == KubeflowConfig().claim

@@ -170,13 +170,24 @@ def test_runs_are_listed_newest_first(lockgate, server, pipeline_file):
     assert set(listed[0]) == {"run", "name", "state", "created", "schedule"}
 
 
+def test_ids_are_whole_however_narrow_the_terminal_is(lockgate, server, pipeline_file, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    name = "a name that is longer than most: retraining of every night"
+    lockgate("run", str(pipeline_file), "--param", "root=/", "--name", name)
+    lockgate("schedule", str(pipeline_file), "--param", "root=/", "--cron", "0 2 * * *", "--name", name)
+    for command, (made_id,) in (("runs", server.runs), ("schedules", server.schedules)):
+        _, row = lockgate(command)[1].splitlines()
+        assert made_id in row and name in row
+
+
 def test_a_run_under_way_is_terminated_and_one_that_has_ended_is_not(lockgate, server, pipeline_file):
     server.film = collections.deque([look("RUNNING", trainer="RUNNING")])
     run_id = json.loads(lockgate("run", str(pipeline_file), "--param", "root=/", "--json")[1])["run"]
     assert lockgate("terminate", run_id) == (0, f"Run {run_id} is being terminated.\n", "")
     assert server.requests[-1] == ("POST", f"/apis/v2beta1/runs/{run_id}:terminate")
     code, out, err = lockgate("terminate", run_id)
-    assert (code, out) == (2, "") and "Row not found" in err and len(err.splitlines()) == 1
+    assert (code, out) == (2, "")
+    assert err == f"lockgate: a run must be under way to be terminated. Received: {run_id}, CANCELING\n"
 
 
 @pytest.mark.parametrize(
@@ -190,6 +201,7 @@ def test_a_run_under_way_is_terminated_and_one_that_has_ended_is_not(lockgate, s
         (("run", "/no/such.yaml"), "No such file"),
         (("run", __file__), "that `lockgate kubeflow compile` wrote"),
         (("runs", "--host", "localhost:8080"), "must begin with http"),
+        (("runs", "--host", "http://me:secret@localhost:8080"), "must hold no user"),
         (("runs", "--last", "0"), "--last"),
         (("wait", "no-such-run"), "404 Run no-such-run not found"),
         (("terminate", "no-such-run"), "404 Run no-such-run not found"),
@@ -197,7 +209,7 @@ def test_a_run_under_way_is_terminated_and_one_that_has_ended_is_not(lockgate, s
 )
 def test_a_slip_is_one_line_and_exit_code_two(lockgate, server, pipeline_file, arguments, part):
     code, out, err = lockgate(*(str(pipeline_file) if a == "FILE" else a for a in arguments))
-    assert (code, out) == (2, "") and part in err and len(err.splitlines()) == 1
+    assert (code, out) == (2, "") and part in err and len(err.splitlines()) == 1 and "secret" not in err
     assert not server.runs
 
 

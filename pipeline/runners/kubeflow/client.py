@@ -21,6 +21,7 @@ from pipeline.runners.kubeflow.package import Package
 from pipeline.runners.kubeflow.sdk import AUTHORITIES, TOKEN, Client, way_to
 
 _PAGE = 100
+_NOT_UNDER_WAY = "Row not found"  # as TerminateRun in Kubeflow's run_store.go says it, 2.0 to 2.17
 
 
 class Away(ServiceError):
@@ -51,6 +52,8 @@ class Kubeflow:
     """
 
     def __init__(self, host: str, namespace: str | None = None, token: str | None = None):
+        if "@" in host:
+            raise ConfigError(f"`--host` must hold no user: {TOKEN} has what the server asks for. Received: …@…")
         if not host.startswith(("http://", "https://")):
             raise ConfigError(f"`--host` must begin with http:// or https://. Received: {host}")
         if token and not (token.isascii() and token.isprintable() and " " not in token):
@@ -128,8 +131,18 @@ class Kubeflow:
 
     def terminate(self, run_id: str) -> None:
         """Ends a run that is under way: its steps are stopped, and no more of them begin. Whether its report still runs
-        is up to the cluster's release of Argo."""
-        self._call(self._client.terminate_run, run_id)
+        is up to the cluster's release of Argo.
+
+        Raises:
+            ConfigError: it has ended, or is being terminated.
+        """
+        try:
+            self._call(self._client.terminate_run, run_id)
+        except ConfigError as error:
+            if _NOT_UNDER_WAY not in str(error):
+                raise
+            state = self.run(run_id).state
+            raise ConfigError(f"a run must be under way to be terminated. Received: {run_id}, {state}") from None
 
     def schedules(self) -> list[Schedule]:
         """All recurring runs, oldest first."""

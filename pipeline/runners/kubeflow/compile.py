@@ -20,15 +20,16 @@ from components.common.errors import ConfigError
 from components.common.remote import is_remote
 from pipeline.config import PRESETS, Config, embedded
 from pipeline.places import places_in_cluster
-from pipeline.runners.kubeflow import finish, size
+from pipeline.runners.kubeflow import finish, limits
+from pipeline.runners.kubeflow.accelerator import image_for
 from pipeline.runners.kubeflow.carried import Carried, arguments, fingerprint, packed
 from pipeline.runners.kubeflow.config import KubeflowConfig, StepConfig
+from pipeline.runners.kubeflow.limits import TooLarge
 from pipeline.runners.kubeflow.package import PUSHED
 from pipeline.runners.kubeflow.resources import allow, connect, give_webhook
 from pipeline.runners.kubeflow.settings import written
-from pipeline.runners.kubeflow.size import TooLarge
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
-from pipeline.runners.nodes import KINDS, TYPES, compiled, is_resolver, runtime_parameters, says
+from pipeline.runners.nodes import KINDS, TYPES, compiled, opens_nothing, runtime_parameters, says
 from pipeline.spans import SPAN
 
 _PUSHER, _REPORT, _MARKER = "Pusher", "Report", "Pushed"
@@ -113,7 +114,7 @@ def compile_graph(ir: pipeline_pb2.Pipeline, cluster: KubeflowConfig, file: Path
     try:
         compiler.Compiler().compile(pipeline, str(aside))
         idle = (writer.first, _IDLE) if settings else None
-        fullness = size.checked(*finish.written(aside, writer.allowed, cluster.run_seconds, idle))
+        fullness = limits.checked(*finish.written(aside, writer.allowed, cluster.run_seconds, idle))
         aside.replace(file)
     except OSError as error:
         raise ConfigError(
@@ -168,13 +169,16 @@ class _Writer:
         if is_first:
             arguments_ += arguments(self._text)
             arguments_ += ["--retries", str(own.retries)]
+        if own.gpu:
+            arguments_ += ["--gpu", str(own.gpu), "--gpu-type", own.gpu_type]
         asked = runtime_parameters(sliced(self._ir, id))
         answer = PUSHED if id == _PUSHER else _IDLE if is_first and self._settings else ""
-        step = _step(id, self._cluster, arguments_, asked, answer)
+        image = image_for(kind, own.gpu, self._cluster.image, self._cluster.gpu_image)
+        step = _step(id, replace(self._cluster, image=image), arguments_, asked, answer)
         task = step(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, node=id, **{name: given[name] for name in asked})
         self._allow(task, id, kind)
         ledger = self._cluster.ledger and (says(node, self._cluster.ledger) or is_first)
-        connect(task, self._cluster, ledger=bool(ledger), bucket=is_first or not is_resolver(node))
+        connect(task, self._cluster, ledger=bool(ledger), bucket=is_first or not opens_nothing(node))
         return task.set_display_name(id)
 
     def _allow(self, task: PipelineTask, name: str, kind: str) -> None:

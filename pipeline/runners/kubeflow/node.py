@@ -20,6 +20,7 @@ from components.common.errors import BudgetError, ConfigError, Interrupted, Lock
 from pipeline.guards import Signals, unwritable
 
 _GRACE_SECONDS = 60
+_TRIES_BEFORE = "KFP_RETRY_INDEX"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="a runtime parameter")
     parser.add_argument("--carries", action="append", default=[], help="a piece of what steps share; the first has it")
     parser.add_argument("--retries", type=int, help="how often the first step is tried again")
+    parser.add_argument("--gpu", type=int, default=0, help="accelerators that the step has asked for")
+    parser.add_argument("--gpu-type", default="", help="what they are to Kubernetes")
     parser.add_argument("--pushed", type=Path, help="a file for `true` or `false`: whether a model was pushed")
     parser.add_argument("--idle", type=Path, help="a file for `true` or `false`: whether the run has nothing to do")
     parser.set_defaults(metadata="", settings="", last_try=False)  # what a step learns as it goes
@@ -72,6 +75,7 @@ def _run(step: argparse.Namespace) -> str:
     """Runs the step; gives the sentence that says how it ended."""
     from components.common.mlmd import connection
     from pipeline.runners.kubeflow import carried
+    from pipeline.runners.kubeflow.accelerator import require_visible
     from pipeline.runners.kubeflow.imports import only_for
     from pipeline.runners.kubeflow.slices import sliced
 
@@ -87,13 +91,14 @@ def _run(step: argparse.Namespace) -> str:
     shared = SharedRun(connection(common.metadata), joining.nodes[0].pipeline_node, step.run)
     stopped = shared.join(step.graph)
     if step.retries is not None:
-        step.last_try = shared.begin() > step.retries
+        step.last_try = _is_last_try(shared.begin(), step.retries)
     given, reading = dict(text.split("=", 1) for text in step.parameter), nullcontext()
     if not stopped:
         given, stopped, reading = _spanned(step, shared, given)
     bind(part, step.run, **given)
     said = f"{step.node} is skipped, because {stopped}"
     if not stopped:
+        require_visible(step.gpu, step.gpu_type)
         with reading, progress.watching(lambda line: print(f"lockgate: {step.node}: {line}", flush=True)):
             said = _launched(part, part.nodes[0].pipeline_node, shared)
     if step.idle:
@@ -101,6 +106,17 @@ def _run(step: argparse.Namespace) -> str:
     if step.pushed:
         _answer(step.pushed, shared.has_pushed())
     return said
+
+
+def _is_last_try(tries: int, retries: int) -> bool:
+    """Whether Argo tries the step no more after this.
+
+    Kubeflow Pipelines 2.16.1 and newer say how many tries were before (argocompiler/common.go: retryIndexEnv). Else
+    those count that reached MLMD, where the tries of a run that somebody begins anew (`Retry` in Kubeflow's UI) come on
+    top of the earlier ones.
+    """
+    before = os.environ.get(_TRIES_BEFORE, "")
+    return int(before) >= retries if before.isdecimal() else tries % (retries + 1) == 0
 
 
 def _spanned(
@@ -203,11 +219,13 @@ def _launched(part, node, shared) -> str:
 
 def _made_ready(root: str, node, leftovers: list[int]):
     """Makes sure that the pipeline's root can be written, and removes what earlier tries have left there; gives the
-    launcher for it."""
+    launcher for it. A resolver asks MLMD alone, and has no keys of a bucket."""
     from components.common.remote import is_remote
     from pipeline.runners.kubeflow.shared import StampingLauncher
-    from pipeline.runners.nodes import remove_outputs
+    from pipeline.runners.nodes import opens_nothing, remove_outputs
 
+    if opens_nothing(node):
+        return StampingLauncher
     if is_remote(root):
         from pipeline.runners.kubeflow import staging
 

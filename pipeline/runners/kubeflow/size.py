@@ -1,10 +1,5 @@
 """How large a compiled pipeline becomes on a cluster: Argo's Workflow that Kubeflow makes of it, and its status.
 
-Three limits end a run that is too large. etcd takes no request above 1.5 MiB. Argo keeps a Workflow and its status in
-one object of at most 1 MiB; of a larger one it compresses the status' nodes (workflow/packer/packer.go), and if that
-does not help, the run is an error. Linux takes no argument above 128 KiB, and Kubeflow's driver gets a whole component,
-a task, a container or a DAG of tasks as one (backend/src/v2/compiler/argocompiler).
-
 The objects are built here as the compiler to Argo and Argo build them, with names, numbers and times of the length that
 they have there, and measured: Kubeflow Pipelines 2.14 to 2.17 with Argo 3.6 to 4.0. Four Workflows that Kubeflow keeps
 beside its own tests are 12 to 17 KB there and up to 0.8 KB more here, and what Kubernetes and Kubeflow add themselves
@@ -19,15 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.common.errors import ConfigError
-
-WORKFLOW_LIMIT, KEPT_LIMIT, ARGUMENT_LIMIT = 1_572_864, 1_048_576, 131_071
 _AROUND = 3_000
-_FIXED, _PLAIN, _RETRIED = (
-    5_500,
-    2_310,
-    3_300,
-)  # bytes of what each Workflow has, of containers without and with retries
+_FIXED, _PLAIN, _RETRIED = 5_500, 2_310, 3_300  # bytes: of each Workflow, of containers without and with retries
 _TIME, _LAUNCHER = "2026-11-27T04:00:00Z", "/kfp-launcher/launch"
 _EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 _FLAGS = (
@@ -52,40 +40,8 @@ class Sizes:
 
     @property
     def kept(self) -> int:
-        """The least that Argo must keep in the end: workflow and compressed status. Above KEPT_LIMIT the run fails."""
+        """The least that Argo must keep in the end: workflow and compressed status."""
         return self.workflow + self.compressed
-
-
-class TooLarge(ConfigError):
-    """A run of a pipeline would be more than a cluster can keep. fullness: how many times too large."""
-
-    def __init__(self, message: str, fullness: float):
-        super().__init__(message)
-        self.fullness = fullness
-
-
-def checked(spec: dict, platform: dict) -> float:
-    """How large a run of a compiled pipeline becomes, as a share of what a cluster takes, whatever its release.
-
-    Raises:
-        TooLarge: it is above 1.
-    """
-    told = sizes(spec, platform, retried=True)
-    shares = {
-        f"{WORKFLOW_LIMIT} bytes of a Workflow, which is all that etcd takes. Received: {told.workflow}": (
-            told.workflow / WORKFLOW_LIMIT
-        ),
-        f"{KEPT_LIMIT} bytes of a Workflow with its status, which is all that Argo keeps. Received: {told.kept}": (
-            told.kept / KEPT_LIMIT
-        ),
-        f"{ARGUMENT_LIMIT} bytes of an argument, which is all that Linux takes. Received: {told.argument}": (
-            told.argument / ARGUMENT_LIMIT
-        ),
-    }
-    worst = max(shares, key=shares.get)
-    if shares[worst] > 1:
-        raise TooLarge(f"a run on Kubeflow must come to at most {worst}", shares[worst])
-    return shares[worst]
 
 
 def sizes(spec: dict, platform: dict, *, retried: bool = False) -> Sizes:

@@ -147,6 +147,26 @@ def test_only_an_empty_database_is_filled_and_nothing_is_changed_in_another(sour
     assert told(target) == before == source[1]
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_database_is_not_moved_to_itself(empty, monkeypatch, kind):
+    place = empty(kind)
+    monkeypatch.setenv(FROM_USER, TARGET[0]), monkeypatch.setenv(FROM_PASSWORD, TARGET[1])
+    with opened(place):
+        pass
+    with pytest.raises(ConfigError, match="must be another database"):
+        move(place, place)
+
+
+def test_a_database_of_two_names_is_not_waited_for(empty, monkeypatch):
+    place = empty("postgresql")
+    monkeypatch.setenv(FROM_USER, TARGET[0]), monkeypatch.setenv(FROM_PASSWORD, TARGET[1])
+    with opened(place):
+        pass
+    monkeypatch.setattr(mlmd_move, "_PATIENCE_MILLISECONDS", 500)
+    with pytest.raises(ServiceError, match="must be readable and writable. Received: .*lock timeout"):
+        move(place.replace("127.0.0.1", "localhost"), place)
+
+
 def test_a_move_that_breaks_leaves_nothing(empty, tmp_path, monkeypatch):
     filled(str(tmp_path / "metadata.sqlite"))
     copy = mlmd_move._copy
@@ -177,6 +197,21 @@ def test_a_row_that_gets_lost_is_found(empty, tmp_path, monkeypatch):
     monkeypatch.setattr(mlmd_move, "_copy", loses)
     with pytest.raises(ServiceError, match="^every row must arrive. Received: fewer or more of Event$"):
         move(str(tmp_path / "metadata.sqlite"), target)
+    assert told(target)["nodes"] == []
+
+
+def test_a_source_that_breaks_is_named_and_not_the_target(empty, tmp_path):
+    place = str(tmp_path / "metadata.sqlite")
+    filled(place)
+    content = bytearray((tmp_path / "metadata.sqlite").read_bytes())
+    with sqlite3.connect(place) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'Event'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    (tmp_path / "metadata.sqlite").write_bytes(content)
+    target = empty("postgresql")
+    with pytest.raises(ServiceError, match=f"^MLMD at {place} must be readable and writable. Received: .*malformed"):
+        move(place, target)
     assert told(target)["nodes"] == []
 
 

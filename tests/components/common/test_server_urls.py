@@ -41,6 +41,7 @@ def test_each_part_is_taken():
         ("postgresql://me@h/d?sslrootcert=/ca.pem", "say sslmode"),
         ("postgresql://me@h/d?sslmode=verify-full&sslrootcert=ca.pem", "have absolute paths"),
         ("mysql://me@h/d?sslmode=verify-full", "name the authority's file in sslrootcert"),
+        ("mysql://me@h/d?sslmode=require&sslrootcert=/ca.pem", "name the authority's file in sslrootcert"),
         ("postgres://me@h/d", "be a file or one of postgresql://, mysql://, mariadb://"),
         ("sqlite:///d", "be a file or one of"),
         ("oracle://me@h/d", "be a file or one of"),
@@ -59,7 +60,12 @@ def test_what_nothing_would_use_or_all_would_see_is_refused(text, must):
     [
         ("mysql://me@h/d", "hold no user: LOCKGATE_METADATA_USER has it"),
         ("grpc://h:1/d", "be grpc://host:port"),
-        ("grpc://h:1?sslmode=require", "have no options but"),
+        ("grpc://h:1?sslmode=require", "have no options. Received"),
+        (
+            "mysql://h/d?sslmode=verify-full&sslrootcert=/ca.pem",
+            "say sslmode, as one of disable, require. MLMD's client",
+        ),
+        ("mysql://h/d?sslmode=require&sslrootcert=/ca.pem", "name the authority's file"),
         ("postgresql://h/d?sslmode=require", "have no options. MLMD's client for PostgreSQL is built without TLS"),
     ],
 )

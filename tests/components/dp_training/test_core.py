@@ -334,3 +334,23 @@ def test_a_kill_loses_the_steps_since_the_last_save_and_counts_them(tmp_path, fi
     announced = []
     train(tmp_path, examples(9), config(steps=executed + 2), noise=1.0, probability=0.3, on_step=announced.append)
     assert announced == [executed + 1, executed + 2]
+
+
+class Noisy(keras.layers.Layer):
+    """Draws from a generator of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = tf.random.Generator.from_seed(1)
+
+    def call(self, inputs):
+        return inputs + self.generator.normal(tf.shape(inputs))
+
+
+def test_the_state_of_a_generator_does_not_tell_how_many_examples_were_drawn(tmp_path):
+    noisy = Noisy()
+    layers = keras.layers
+    model = keras.Sequential([layers.Input(SHAPE), noisy, layers.Flatten(), layers.Dense(CLASSES)])
+    before = noisy.generator.state.numpy()
+    train(tmp_path, examples(7), config(steps=2), model=model)
+    np.testing.assert_array_equal(noisy.generator.state, before)

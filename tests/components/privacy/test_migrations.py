@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
+from components.common.errors import ServiceError
 from components.privacy import database
 from components.privacy.accounting import epsilon_of
 from components.privacy.database import Database
@@ -60,10 +61,19 @@ def test_many_that_open_an_empty_database_at_once_make_it_once(place):
 
 
 def test_a_first_schema_that_is_damaged_is_one_line(tmp_path):
-    from components.common.errors import ServiceError
-
     with sqlite3.connect(tmp_path / "l") as connection:
         connection.execute("CREATE TABLE charges (id INTEGER)")
         connection.execute("INSERT INTO charges VALUES (1)")
     with pytest.raises(ServiceError):
         Ledger(tmp_path / "l").book()
+
+
+def test_a_database_that_another_program_migrates_is_refused_and_left_alone(postgresql_server):
+    place = postgresql_server.fresh("of_another_program")
+    with Database(place)._engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('1b2c3d4e5f60')")
+    with pytest.raises(ServiceError, match="^the database of lockgate ledger must be its own, .* says 1b2c3d4e5f60"):
+        Ledger(place).book()
+    with Database(place)._engine.begin() as connection:
+        assert sa.inspect(connection).get_table_names() == ["alembic_version"]

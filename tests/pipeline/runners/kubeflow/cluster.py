@@ -20,7 +20,8 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline.runners.kubeflow.size import KEPT_LIMIT, WORKFLOW_LIMIT, sizes
+from pipeline.runners.kubeflow.limits import KEPT, WORKFLOW
+from pipeline.runners.kubeflow.size import sizes
 from tests.pipeline.runners.kubeflow.dag import Running
 from tests.pipeline.runners.kubeflow.driver import About
 from tests.pipeline.runners.kubeflow.launcher import Step, World, delete_pod, kill
@@ -145,10 +146,10 @@ def check_size(spec: dict, platform: dict[str, dict], release: Release) -> None:
     (workflow/packer/packer.go: compressWorkflow). How many bytes that is, is an estimate."""
     document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
     measured = sizes(spec, document, retried=release.retry_policy == ON_ERROR)
-    if measured.workflow > WORKFLOW_LIMIT:
+    if measured.workflow > WORKFLOW:
         raise Refused(f"etcdserver: request is too large: {measured.workflow} bytes")
-    if measured.kept > KEPT_LIMIT:
-        raise Refused(f"workflow is longer than maximum allowed size: {measured.kept} > {KEPT_LIMIT}")
+    if measured.kept > KEPT:
+        raise Refused(f"workflow is longer than maximum allowed size: {measured.kept} > {KEPT}")
 
 
 def _check_shared_containers(spec: dict) -> None:

@@ -10,7 +10,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.common.errors import ConfigError
 from pipeline.config import Config, from_dict, load
-from pipeline.runners.kubeflow import size
+from pipeline.runners.kubeflow import limits, size
 from pipeline.runners.kubeflow.carried import Carried, among, fingerprint, packed
 from pipeline.runners.kubeflow.compile import compile_config
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
@@ -21,6 +21,7 @@ DAGS = ("run", "if-pushed")
 RUN = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 CLUSTER = """
 kubeflow.image="registry.example/lockgate:7"
+kubeflow.gpu_image="registry.example/lockgate:7-cuda"
 kubeflow.ledger="postgresql://lockgate@ledger/lockgate"
 kubeflow.ledger_secret="ledger-secret"
 kubeflow.steps.default={cpu_request = "500m", memory_limit = "4Gi"}
@@ -138,13 +139,20 @@ def test_steps_that_run_the_same_share_one_component(compiled, tasks):
 
 def test_a_kind_of_node_gets_what_its_table_says(compiled):
     trainer, on = executor(*compiled[1:], "DPTrainer")
-    assert trainer["image"] == "registry.example/lockgate:7" and after(trainer, "--timeout") == "60"
+    assert trainer["image"] == "registry.example/lockgate:7-cuda" and after(trainer, "--timeout") == "60"
+    assert (after(trainer, "--gpu"), after(trainer, "--gpu-type")) == ("1", "nvidia.com/gpu")
     assert on["nodeSelector"] == {"labels": {"pool": "gpu"}}
     accelerator = trainer["resources"]["accelerator"]
     assert "nvidia.com/gpu" in accelerator.values() and "1" in accelerator.values()
     other, _ = executor(*compiled[1:], "Evaluator")
     assert {"0.5", "500m"} & {str(value) for value in other["resources"].values()}
-    assert "accelerator" not in other["resources"]
+    assert "accelerator" not in other["resources"] and other["image"] == "registry.example/lockgate:7"
+    assert "--gpu" not in other["args"]
+
+
+def test_a_step_with_accelerators_needs_an_image_that_can_use_them(tmp_path):
+    with pytest.raises(ConfigError, match="a step with `gpu` must have an image with CUDA"):
+        written(tmp_path, "kubeflow.steps.DPTrainer={gpu = 1}")
 
 
 def test_a_step_gets_the_secrets_of_the_servers_that_it_asks(compiled, tasks):
@@ -258,10 +266,33 @@ def test_a_graph_that_a_cluster_could_not_keep_is_refused_and_how_many_recipes_f
     three = dataclasses.replace(config, recipes=config.recipes[:3])
     fewer = compile_config(three, tmp_path / "three.yaml").fullness
     assert fewer < whole < 0.3
-    monkeypatch.setattr(size, "KEPT_LIMIT", int(size.KEPT_LIMIT * (whole + fewer) / 2))
+    monkeypatch.setattr(limits, "KEPT", int(limits.KEPT * (whole + fewer) / 2))
     with pytest.raises(ConfigError, match="all that Argo keeps. Received: .* Of 4 recipes the first 3 fit"):
         compile_config(config, tmp_path / "large.yaml")
     assert {path.name for path in tmp_path.iterdir()} == {"whole.yaml", "three.yaml"}
+
+
+def test_a_step_whose_name_argo_would_not_take_is_refused(tmp_path):
+    def compiled_with(length: int) -> tuple[dict, dict]:
+        return written(tmp_path, f'recipes={{"{length * "a"}"=[{{stage="quantize"}}]}}')
+
+    spec, _ = compiled_with(105)
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert max(len(f"{key}-driver") for key in tasks) == 128
+    with pytest.raises(ConfigError, match="must be 2 characters shorter for Argo: .* CompressionGate-a+$"):
+        compiled_with(107)
+
+
+def test_recipes_whose_names_differ_by_signs_alone_are_tasks_of_their_own(tmp_path):
+    names = ("a+b", "a.b", "a-b", "a_b", "a--b", "a-b-2")
+    recipes = ", ".join(f'"{name}"=[{{stage="quantize"}}]' for name in names)
+    spec, _ = written(tmp_path, f"recipes={{{recipes}}}")
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    inputs = [task["inputs"]["parameters"] for task in tasks.values()]
+    nodes = [given["node"]["runtimeValue"]["constant"] for given in inputs if "node" in given]
+    for kind in ("Quantizer", "CompressionGate"):
+        assert {node for node in nodes if node.startswith(kind)} == {f"{kind}-{name}" for name in names}
+    assert len(nodes) == len(set(nodes))
 
 
 def test_the_default_preset_takes_half_of_what_it_once_did(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.runners.kubeflow.size import ARGUMENT_LIMIT, KEPT_LIMIT, WORKFLOW_LIMIT, Sizes, go_json, sizes
+from pipeline.runners.kubeflow.limits import ARGUMENT, KEPT, WORKFLOW
+from pipeline.runners.kubeflow.size import Sizes, go_json, sizes
 from tests.pipeline.runners.kubeflow.small import group, pipeline, step
 
 RETRY = {"maxRetryCount": 2, "backoffDuration": "10s", "backoffFactor": 2, "backoffMaxDuration": "3600s"}
@@ -59,14 +60,14 @@ def test_what_compresses_badly_ends_the_run_where_one_step_more_is_too_many(meas
     kept = [each.kept for each in sizes_of.values()]
     assert kept == sorted(kept) and kept[2] - kept[1] == pytest.approx(2 * (kept[1] - kept[0]), rel=0.05)
     assert 0.3 < sizes_of[80].compressed / sizes_of[80].status < 0.8
-    assert sizes_of[40].kept < KEPT_LIMIT < sizes_of[80].kept < WORKFLOW_LIMIT
+    assert sizes_of[40].kept < KEPT < sizes_of[80].kept < WORKFLOW
 
 
 def test_a_groups_tasks_are_one_argument_of_its_driver(measured):
     inside = {name: {**task, "inputs": {"text": ("STRING", letters(1_000, 7))}} for name, task in many(150, 10).items()}
     spread = measured({name: group({name + "-a": task}) for name, task in inside.items()})
     together = measured({"run": group(inside)})
-    assert together.argument > ARGUMENT_LIMIT > spread.argument
+    assert together.argument > ARGUMENT > spread.argument
 
 
 def test_the_json_is_gos():
