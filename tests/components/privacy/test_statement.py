@@ -68,7 +68,9 @@ def test_the_words_name_all_spans_that_the_weights_come_from():
 
 def test_the_words_say_what_of_the_noise_is_left():
     words = MADE.in_words()
-    assert "times that norm and what rounding can add to it" in words and "tell AES-256" in words
+    assert (
+        "times what one example can move it by (that norm, and what rounding adds)" in words and "tell AES-256" in words
+    )
     assert f"adds less than {MADE.residual_delta:.0e}" in words and MADE.residual_delta < 1e-15
     more = dataclasses.replace(MADE, mechanism=dataclasses.replace(MADE.mechanism, steps=2710))
     assert more.residual_delta > 10 * MADE.residual_delta
