@@ -126,8 +126,8 @@ class Statement:
         return (
             f"It was trained {self._start()} by DP-SGD: {number(m.steps)} steps, each on a Poisson sample that every "
             f"example{self._own()} enters with probability {m.sampling_probability:.6g}, per-example gradients clipped "
-            f"to an l2 norm of {number(self.l2_norm_clip)}, Gaussian noise on their sum of {m.noise_multiplier:.4f} times "
-            "what one example can move it by (that norm, and what rounding adds). ε is computed by dp_accounting "
+            f"to an l2 norm of {number(self.l2_norm_clip)}, Gaussian noise on their sum of {m.noise_multiplier:.4f} "
+            "times what one example can move it by (that norm, and what rounding adds). ε is computed by dp_accounting "
             f"({self.accountant}) for the steps that were executed, those that a crash lost included.{secrecy} "
             f"{self._compression()}"
         )
