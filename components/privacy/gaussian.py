@@ -14,6 +14,7 @@ not, and the accounting of the Gaussian mechanism holds as it is. docs/privacy.m
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -25,6 +26,7 @@ from components.privacy.secret_bits import BLOCK_BITS, SecretBits
 ERROR = 2.0**-42  # of w as float64 arithmetic has it, at most; proved is less than half of it
 DISTANCE = 2.0**-100  # total variation between one draw and the rounded Gaussian, at most
 _OCTAVES, _CELL_BITS = 19, 7  # of p: the table has 128 cells for each halving of p, from 1/2 down to 2⁻²⁰
+_WARM = 1024  # bits, more than any draw needs
 _CHUNK = 2**14  # draws at a time: arrays that stay in a core's cache
 _CELL = np.uint64(52 - _CELL_BITS)  # a float64's bits below those that name its cell
 _FIRST_CELL = int(np.float64(2.0 ** -(_OCTAVES + 1)).view(np.uint64) >> _CELL)
@@ -42,6 +44,10 @@ class RoundedGaussian:
     def __init__(self, stddev: float, bits: SecretBits):
         require(0 < stddev <= 2.0**40, "stddev", "be in (0, 2**40]", stddev)
         self._stddev, self._bits = stddev, bits
+        self._exact = mpmath.MPContext()  # of its own: the precision of mpmath's is that of the whole process
+        with self._exact.workprec(_WARM):  # constants are then known once for all threads
+            self._beyond(1.0)
+        _table()
         self._words, self._tails = (np.empty(_CHUNK + 2, np.uint64) for _ in range(2))
         self._room = np.empty((6, _CHUNK))
 
@@ -77,17 +83,18 @@ class RoundedGaussian:
         known = 63
         while True:
             tail, known = tail << 64 | int(self._bits.words(1)[0]), known + 64
-            with mpmath.workprec(known + 64):
-                least, most = (mpmath.mpf(t) / 2 ** (known + 1) for t in (tail, tail + 1))
+            with self._exact.workprec(known + 64):
+                least, most = (self._exact.mpf(t) / 2 ** (known + 1) for t in (tail, tail + 1))
                 near = round(-self._stddev * float(ndtri(float(least))))
                 for whole in range(max(0, near - 1), near + 2):
                     inner = 0.5 if whole == 0 else self._beyond(whole - 0.5)
                     if self._beyond(whole + 0.5) <= least and most <= inner:
                         return whole
 
-    def _beyond(self, size: float) -> mpmath.mpf:
-        """The probability that N exceeds `size`, at the working precision."""
-        return mpmath.erfc(mpmath.mpf(size) / (mpmath.mpf(self._stddev) * mpmath.sqrt(2))) / 2
+    def _beyond(self, size: float) -> Any:
+        """The probability that N exceeds `size`, an mpf of the working precision."""
+        exact = self._exact
+        return exact.erfc(exact.mpf(size) / (exact.mpf(self._stddev) * exact.sqrt(2))) / 2
 
 
 def residual_delta(draws: int, epsilon: float) -> float:
@@ -141,8 +148,9 @@ def _table() -> tuple[np.ndarray, ...]:
     middles = ((cells << _CELL) | np.uint64(1 << (int(_CELL) - 1))).view(np.float64)
     w = -ndtri(middles)
     density = np.exp(-(w**2) / 2) / math.sqrt(2 * math.pi)
-    with mpmath.workprec(120):
-        tails = [mpmath.erfc(mpmath.mpf(x) / mpmath.sqrt(2)) / 2 for x in w.tolist()]
+    exact = mpmath.MPContext()
+    with exact.workprec(120):
+        tails = [exact.erfc(exact.mpf(x) / exact.sqrt(2)) / 2 for x in w.tolist()]
         misses = np.array([float(tail - p) for tail, p in zip(tails, middles.tolist(), strict=True)])
     if not np.all(np.abs(misses) < 2.0**-48 * density):
         raise ArithmeticError("scipy.special.ndtri must be right to 2**-48")

@@ -1,6 +1,7 @@
 """The rounded Gaussian: its bounds proved at the worst input, its distribution out to where no sample comes."""
 
 import math
+import threading
 from pathlib import Path
 
 import mpmath
@@ -161,6 +162,28 @@ def test_the_residual_is_far_below_delta_and_as_the_page_on_privacy_says(draws, 
 def test_a_deviation_that_the_proof_does_not_cover_is_refused(stddev):
     with pytest.raises(ConfigError, match="stddev"):
         RoundedGaussian(stddev, SecretBits("test"))
+
+
+def test_the_precision_that_another_thread_sets_does_not_reach_a_draw():
+    """Noise is drawn in a thread, and mpmath's own precision is one for the whole process."""
+    with mpmath.workprec(250):
+        threshold = tail((mpmath.mpf(9_000_001) + 0.5) / mpmath.mpf(STDDEV))
+        above, below = (word(threshold * (1 + sign * mpmath.mpf(2) ** -80)) for sign in (1, -1))
+    done, before = threading.Event(), mpmath.mp.prec
+
+    def others() -> None:
+        while not done.is_set():
+            mpmath.mp.prec = 20
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        draws = [(drawn(STDDEV, above), drawn(STDDEV, below)) for _ in range(100)]
+    finally:
+        done.set()
+        thread.join()
+        mpmath.mp.prec = before
+    assert set(draws) == {(9_000_001, 9_000_002)}
 
 
 def test_a_library_that_is_wrong_is_noticed(monkeypatch):
