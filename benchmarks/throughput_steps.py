@@ -11,6 +11,7 @@ from components.dp_training.models import build
 from components.dp_training.per_example import clipped_gradient_sum
 from components.dp_training.per_example.engine import cross_entropy
 from components.dp_training.per_example.tfp import layer_registry
+from components.dp_training.randomness import NoisedSum
 
 sys.skip_tf_privacy_import = True  # see components.dp_training.per_example.tfp
 
@@ -61,33 +62,26 @@ def plain(model: keras.Model, batch: int) -> Step:
 def engine(model: keras.Model, batch: int, physical: int = PHYSICAL) -> Step:
     """DP-SGD with this project's engine: clipped sums of `physical` examples at a time, then noise and update."""
     physical = min(batch, physical)
-    noise = tf.random.Generator.from_non_deterministic_state()
-    sums = [tf.Variable(tf.zeros_like(v)) for v in model.trainable_variables]
+    sizes = [v.shape.num_elements() for v in model.trainable_variables]
+    total, noised = np.zeros(sum(sizes)), NoisedSum(NOISE, CLIP, sum(sizes), physical)
 
+    @tf.function
     def clipped(images, labels):
-        return clipped_gradient_sum(model, images, labels, tf.ones(physical), CLIP)
+        sums = clipped_gradient_sum(model, images, labels, tf.ones(physical), CLIP)
+        return tf.concat([tf.reshape(s, [-1]) for s in sums], 0)
 
     @tf.function
-    def add(images, labels):
-        for total, gradient in zip(sums, clipped(images, labels), strict=True):
-            total.assign_add(gradient)
-
-    @tf.function
-    def last(images, labels):
-        totals = [total + own for total, own in zip(sums, clipped(images, labels), strict=True)]
-        draws = tf.split(
-            noise.normal([model.count_params()], stddev=NOISE * CLIP), [t.shape.num_elements() for t in totals]
-        )
-        _update(model, [(t + tf.reshape(draw, t.shape)) / batch for t, draw in zip(totals, draws, strict=True)])
-        for total in sums:
-            total.assign(tf.zeros_like(total))
+    def move(gradient):
+        parts = tf.split(gradient / batch, sizes)
+        _update(model, [tf.reshape(g, v.shape) for g, v in zip(parts, model.trainable_variables, strict=True)])
 
     images, labels = examples(physical)
 
     def step():
-        for _ in range(batch // physical - 1):
-            add(images, labels)
-        last(images, labels)
+        total[:] = 0.0
+        for _ in range(batch // physical):
+            np.add(total, clipped(images, labels), out=total)
+        move(tf.constant(noised.release(total)))
 
     return step
 

@@ -34,6 +34,7 @@ PRESETS = Path(__file__).parent / "configs"
 STAGES = {"prune": PruneConfig, "cluster": ClusterConfig, "quantize": QuantizeConfig}
 _EMBEDDED = "embedded:"
 _RECIPE_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
+_LONGEST_NAME = 63  # of a pipeline, to TFX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +163,8 @@ class _Tables:
     beam_pipeline_args: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
-        require(bool(_RECIPE_NAME.fullmatch(self.name)), "name", "be of a-z, 0-9, +, ., _ and -", self.name)
+        valid = bool(_RECIPE_NAME.fullmatch(self.name)) and len(self.name) <= _LONGEST_NAME
+        require(valid, "name", f"be of a-z, 0-9, +, ., _ and -, at most {_LONGEST_NAME} of them", self.name)
         check_text(self.beam_pipeline_args)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tfx.orchestration import metadata
 
 from components.common.events import INPUTS, MADE, OUTPUTS
-from components.common.mlmd import connection
+from components.common.mlmd import connection, node_ids
 from components.common.remote import read
 
 
@@ -29,11 +29,7 @@ class Lineage:
             artifacts = store.get_artifacts_by_id(sorted({e.artifact_id for e in self._events}))
             self._artifacts = {a.id: a for a in artifacts}
             self._types = {t.id: t.name for t in store.get_artifact_types()}
-            self._nodes = {}
-            for context in store.get_contexts_by_type("node"):
-                name = context.name.split(".", 1)[-1]
-                for execution in store.get_executions_by_context(context.id):
-                    self._nodes[execution.id] = name
+            self._nodes = node_ids(store)
 
     def outputs(self, type_name: str) -> list[Any]:
         """The artifacts of a type that this run's executions made, or took from the cache, oldest first."""

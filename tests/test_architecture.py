@@ -77,6 +77,68 @@ def test_configs_and_the_command_line_import_no_tensorflow():
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
+GENERATORS = (
+    "random",
+    "secrets",
+    "uuid",
+    "os.urandom",
+    "numpy.random",
+    "tensorflow.random",
+    "cryptography",
+    "scipy.stats",
+)
+PRIVATE = ("components.dp_training", "components.privacy", "components.statistics")
+SECRET = "components.privacy.secret_bits"
+OPEN = {  # draw from seeds that anybody may know, for what reads no private example
+    "components.dp_training.models",  # directions of random images
+    "components.dp_training.synthetic",  # random images
+    "components.dp_training.whitening",  # a random projection
+    "components.dp_training.per_example.refusal",  # inputs of a probe
+}
+
+
+def generators(module: str) -> set[str]:
+    """Whatever a module names of `GENERATORS`, by import or as an attribute of an imported package."""
+    tree, aliases, named = ast.parse(SOURCES[module].read_text()), {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {
+                a.asname or a.name.split(".")[0]: a.name if a.asname else a.name.split(".")[0] for a in node.names
+            }
+            named |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            aliases |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+            named |= {f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Attribute):
+            dotted = ast.unparse(node)
+            named.add(aliases.get(dotted.split(".")[0], "?") + dotted[len(dotted.split(".")[0]) :])
+    return {g for g in GENERATORS for name in named if name == g or name.startswith(g + ".")}
+
+
+def test_noise_and_samples_have_one_source():
+    """Of all that trains privately or counts with noise, one module asks for randomness that must be secret."""
+    private = [m for m in SOURCES if m.startswith(PRIVATE)]
+    users = {m: named for m in private if (named := generators(m))}
+    assert users.pop(SECRET) == {"os.urandom", "cryptography"}
+    assert set(users) == OPEN and all(named == {"numpy.random"} for named in users.values())
+    assert {m for m in SOURCES if SECRET in imports(m)} == {
+        "components.dp_training.augmentation",
+        "components.dp_training.core",
+        "components.dp_training.randomness",
+        "components.privacy.gaussian",
+        "components.statistics.component",
+        "components.statistics.core",
+    }
+
+
+def test_what_must_be_seeded_openly_is_seeded_with_a_number():
+    """No seed there comes from an argument that private examples could reach, or from the clock."""
+    for module in OPEN - {"components.dp_training.synthetic"}:  # whose seed is an argument
+        calls = [n for n in ast.walk(ast.parse(SOURCES[module].read_text())) if isinstance(n, ast.Call)]
+        seeds = [c.args for c in calls if ast.unparse(c.func).endswith("default_rng")]
+        assert all(len(s) == 1 and isinstance(s[0], ast.Constant) for s in seeds), module
+
+
 def test_one_place_imports_tf_keras():
     assert [m for m in SOURCES if any(n.split(".")[0] == "tf_keras" for n in imports(m))] == [
         "components.common.legacy_keras"

@@ -88,6 +88,19 @@ def opened(place: str) -> Iterator[metadata_store.MetadataStore]:
         raise away(place, error) from None
 
 
+def node_ids(store: metadata_store.MetadataStore) -> dict[int, str]:
+    """The id of the node of each execution of TFX's. A node's context is named `PIPELINE.NODE`, and both may hold
+    dots."""
+    pipelines, nodes = (_contexts(store, kind) for kind in ("pipeline", "node"))
+    return {id: name.removeprefix(f"{pipelines.get(id, '')}.") for id, name in nodes.items()}
+
+
+def _contexts(store: metadata_store.MetadataStore, kind: str) -> dict[int, str]:
+    """The name of the context of a kind that each execution is in."""
+    contexts = store.get_contexts_by_type(kind)
+    return {e.id: context.name for context in contexts for e in store.get_executions_by_context(context.id)}
+
+
 def away(place: str, error: Exception) -> ServiceError:
     """The one line for what MLMD's client raises when its server is away or refuses."""
     return ServiceError(f"MLMD at {place} must be readable and writable. Received: {' '.join(str(error).split())}")

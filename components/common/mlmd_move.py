@@ -40,7 +40,7 @@ TABLES = (
 _VERSION = "MLMDEnv"
 _OWN_TYPES = "mlmd.%"  # those that MLMD registers by itself in an empty database
 _MYSQLS = (MYSQL, MARIADB)
-_TAKEN_TOGETHER = 1000
+_TAKEN_TOGETHER, _PATIENCE_MILLISECONDS = 1000, 10_000
 _FROM = dataclasses.replace(
     METADATA, subject="what is moved", schemes=(POSTGRESQL, MYSQL), user=FROM_USER, password=FROM_PASSWORD
 )
@@ -85,6 +85,8 @@ def move(source: str, target: str) -> dict[str, int]:
         ConfigError: one of them is none; `target` is not empty; or their schemas are of two versions of MLMD.
         ServiceError: one of them cannot be used. `target` is then as empty as it was.
     """
+    if "://" in source and server_url(source, _FROM) == server_url(target, _TO):
+        raise ConfigError(f"what it is moved to must be another database. Received: {target} for both")
     server_url(target, _TO)
     with _reading(source) as here, _writing(target) as there:
         versions = {here.version(), there.version()}
@@ -120,6 +122,8 @@ def _reading(place: str) -> Iterator[_Side]:
             raise ConfigError(f"the user of what is moved must be in the environment's {FROM_USER}. Received: nothing")
         engine = engine_of(url, user, os.environ.get(FROM_PASSWORD), isolation="REPEATABLE READ")
     with _side(engine, place) as side:
+        if side.kind == POSTGRESQL:  # the target holds what is locked until this has read it: one database is both
+            side.connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_PATIENCE_MILLISECONDS}")
         yield side
 
 

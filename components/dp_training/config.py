@@ -23,11 +23,12 @@ class TrainerConfig:
     moving average, 0 for none. augmentations: what each copy of an example goes through (shift: up to two pixels; flip:
     left and right). augmentation_multiplicity: copies of an example whose gradients are averaged before the clip (De et
     al. 2022, arXiv:2204.13650, section 3.2). physical_batch_size: examples on which gradients are held at one time,
-    which bounds memory. pretrain_epochs: passes over `public`, without noise, before the first private step; 0 for
-    none. checkpoint_seconds: time after which the state is saved, so that a killed run loses no more. warm_start: goes
-    on from the weights behind what serves, those of the newest push that was not withdrawn and is of earlier spans;
-    where there is none, it begins anew. insecure_fixed_seed: makes sampling and noise repeatable, for tests of the
-    code; whoever knows it can take the noise away, so ε is then infinite and nothing is pushed.
+    which bounds memory; of more than 256 that many are taken, because rounding in their sum is paid for with noise.
+    pretrain_epochs: passes over `public`, without noise, before the first private step; 0 for none. checkpoint_seconds:
+    time after which the state is saved, so that a killed run loses no more. warm_start: goes on from the weights behind
+    what serves, those of the newest push that was not withdrawn and is of earlier spans; where there is none, it begins
+    anew. insecure_fixed_seed: makes sampling and noise repeatable, for tests of the code; whoever knows it can take the
+    noise away, so ε is then infinite and nothing is pushed.
     """
 
     population: int

@@ -14,9 +14,10 @@ from components.dp_training.augmentation import augmented
 from components.dp_training.config import TrainerConfig
 from components.dp_training.fixed import scaled
 from components.dp_training.journal import Journal
-from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum
-from components.dp_training.randomness import GaussianNoise, PoissonSampler, generator
+from components.dp_training.per_example import check_trainable_privately, clipped_gradient_sum, generator_states
+from components.dp_training.randomness import NoisedSum, Pieces, PoissonSampler
 from components.privacy.accounting import Mechanism
+from components.privacy.secret_bits import SecretBits
 
 
 class Indexed(Protocol):
@@ -38,7 +39,7 @@ def train_privately(
 ) -> None:
     """Trains `model` in place by DP-SGD (Abadi et al. 2016, arXiv:1607.00133, algorithm 1).
 
-    Sampler and noise are seeded from the operating system's entropy; neither they nor any figure computed on private
+    Sampler and noise have fresh keys of the operating system's entropy; neither they nor any figure computed on private
     examples leave this function.
 
     Args:
@@ -54,6 +55,7 @@ def train_privately(
         ModelError: the model mixes examples, or its weights are no longer finite.
     """
     check_trainable_privately(model)
+    generators = generator_states(model)
     training = _Training(model, config, mechanism, held or Held([]))
     saved = journal.load()
     if saved is not None:
@@ -71,6 +73,8 @@ def train_privately(
         raise
     journal.save(training.state())
     training.finish()
+    for variable, value in generators:
+        variable.assign(value)
 
 
 class _Training:
@@ -81,26 +85,30 @@ class _Training:
         self._optimizer = _optimizer(config, mechanism.steps)
         self._optimizer._create_all_weights(model.trainable_variables)
         self._averages = [tf.Variable(v) for v in model.trainable_variables]
-        self._sums = [tf.Variable(tf.zeros_like(v), trainable=False) for v in model.trainable_variables]
-        seed = config.insecure_fixed_seed
-        self._noise = GaussianNoise(mechanism.noise_multiplier * config.l2_norm_clip, seed)
-        self._augmenting = generator(seed)
+        self._sizes = [v.shape.num_elements() for v in model.trainable_variables]
+        self._sum = np.zeros(sum(self._sizes))  # in float64
+        seed, physical = config.insecure_fixed_seed, config.physical_batch_size
+        self._noised = NoisedSum(mechanism.noise_multiplier, config.l2_norm_clip, len(self._sum), physical, seed)
+        self._pieces = Pieces(config.expected_batch_size, physical, seed)
+        self._augmenting = SecretBits("augmentation", seed)
         inputs = tf.TensorSpec([None, *model.inputs[0].shape[1:]], model.inputs[0].dtype)
         labels = tf.TensorSpec([None], tf.int64)
-        self._add = tf.function(self._add_clipped, input_signature=[inputs, labels])  # one trace for all sizes
-        self._move = tf.function(self._apply_noised, input_signature=[tf.TensorSpec([], tf.int64)])
+        self._clip = tf.function(self._clipped_sum, input_signature=[inputs, labels])  # one trace for all sizes
+        moved = [tf.TensorSpec([], tf.int64), tf.TensorSpec(self._sum.shape)]
+        self._move = tf.function(self._apply_noised, input_signature=moved)
 
     def step(self, private: Indexed, sampled: np.ndarray, number: int) -> None:
         """One step on the sampled examples, of noise alone if there are none. number: of this step, from 1."""
         self._held.update((number - 1) / self._steps)
         with self._held.projected():
             self._accumulate_all(private, sampled)
-        if not self._move(tf.constant(number, tf.int64)):
+        noised = self._noised.release(self._sum)
+        self._sum[:] = 0.0
+        if not self._move(tf.constant(number, tf.int64), tf.constant(noised)):
             raise ModelError("private training must keep finite weights. Lower its learning_rate")
 
     def _accumulate_all(self, private: Indexed, sampled: np.ndarray) -> None:
-        pieces = -(-len(sampled) // self._config.physical_batch_size)
-        for indices in np.array_split(sampled, pieces) if pieces else []:
+        for indices in self._pieces.of(sampled):
             batch = private.take(indices)
             copies = self._config.augmentation_multiplicity
             images = augmented(batch.images, self._config.augmentations, copies, self._augmenting)
@@ -109,7 +117,10 @@ class _Training:
     def _accumulate(self, inputs: tf.Tensor, labels: tf.Tensor) -> None:
         """Adds examples to the sum. One whose gradient is not finite, which no clip bounds, adds nothing: it is found
         by halving, so that what an example adds depends on itself alone."""
-        if self._add(inputs, labels) or len(labels) == 1:
+        clipped, finite = self._clip(inputs, labels)
+        if finite:
+            np.add(self._sum, clipped, out=self._sum)
+        if finite or len(labels) == 1:
             return
         half, copies = len(labels) // 2, len(inputs) // len(labels)
         self._accumulate(inputs[: half * copies], labels[:half])
@@ -133,34 +144,30 @@ class _Training:
     def _variables(self) -> list[tf.Variable]:
         return [*self._model.trainable_variables, *self._optimizer.variables(), *self._averages, *self._held.variables]
 
-    def _add_clipped(self, inputs: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Adds one physical batch's clipped gradients to the sums if they are finite; returns whether, a bool."""
+    def _clipped_sum(self, inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The sum of one physical batch's clipped gradients, float32 [weights], and whether it is finite, a bool."""
         present = tf.ones(tf.shape(labels))
         clip, copies = self._config.l2_norm_clip, self._config.augmentation_multiplicity
-        clipped = clipped_gradient_sum(self._model, inputs, labels, present, clip, multiplicity=copies)
-        finite = _all_finite(clipped)
-        for total, gradient in zip(self._sums, clipped, strict=True):
-            total.assign_add(tf.math.multiply_no_nan(gradient, tf.cast(finite, tf.float32)))
-        return finite
+        sums = clipped_gradient_sum(self._model, inputs, labels, present, clip, multiplicity=copies)
+        clipped = tf.concat([tf.reshape(s, [-1]) for s in sums], 0)
+        return clipped, _all_finite([clipped])
 
-    def _apply_noised(self, number: tf.Tensor) -> tf.Tensor:
-        """Noises the sums with one draw, divides by the expected batch size, moves the weights, resets the sums.
+    def _apply_noised(self, number: tf.Tensor, noised: tf.Tensor) -> tf.Tensor:
+        """Divides the noised sum, float32 [weights], by the expected batch size, and moves the weights.
 
         Returns:
             Whether all weights are finite, a bool.
         """
-        sizes = [s.shape.num_elements() for s in self._sums]
-        noise = tf.split(self._noise.draw(sum(sizes)), sizes)
-        batch = float(self._config.expected_batch_size)
-        noised = [(s + tf.reshape(n, s.shape)) / batch for s, n in zip(self._sums, noise, strict=True)]
+        variables = self._model.trainable_variables
+        gradients = tf.split(noised / float(self._config.expected_batch_size), self._sizes)
+        parts = [tf.reshape(g, v.shape) for g, v in zip(gradients, variables, strict=True)]
         self._optimizer.iterations.assign(number - 1)
-        self._optimizer.apply_gradients(zip(noised, self._model.trainable_variables, strict=True))
+        self._optimizer.apply_gradients(zip(parts, variables, strict=True))
         executed = tf.cast(number, tf.float32)
         decay = tf.minimum(self._config.ema, executed / (9.0 + executed))
-        for total, average, variable in zip(self._sums, self._averages, self._model.trainable_variables, strict=True):
+        for average, variable in zip(self._averages, variables, strict=True):
             average.assign(decay * average + (1.0 - decay) * variable)
-            total.assign(tf.zeros_like(total))
-        return _all_finite(self._model.trainable_variables)
+        return _all_finite(variables)
 
 
 def _all_finite(tensors: list[tf.Tensor]) -> tf.Tensor:

@@ -26,8 +26,9 @@ _LEAST_NOISE, _MOST_NOISE = 0.2, 1000.0
 class Mechanism:
     """What a training run executes.
 
-    noise_multiplier: standard deviation of the noise over the l2 norm clip. sampling_probability: in (0, 1]. steps:
-    number of noisy steps, 0 or more. group: the most records that one person, who is added or removed, has.
+    noise_multiplier: standard deviation of the noise over what one example moves a sum by at most: the l2 norm clip and
+    what rounding adds to it (`NoisedSum`). sampling_probability: in (0, 1]. steps: number of noisy steps, 0 or more.
+    group: the most records that one person, who is added or removed, has.
     """
 
     noise_multiplier: float

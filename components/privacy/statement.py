@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from components.common.remote import read
 from components.common.settings import from_mapping, require
 from components.common.words import listed, number
 from components.privacy.accounting import Mechanism
+from components.privacy.gaussian import residual_delta
 
 _LISTED = 8
+_MOST_WEIGHTS = 10**8  # of a model; fewer have a smaller residual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +127,8 @@ class Statement:
             f"It was trained {self._start()} by DP-SGD: {number(m.steps)} steps, each on a Poisson sample that every "
             f"example{self._own()} enters with probability {m.sampling_probability:.6g}, per-example gradients clipped "
             f"to an l2 norm of {number(self.l2_norm_clip)}, Gaussian noise of {m.noise_multiplier:.4f} times that norm "
-            f"on their sum. ε is computed by dp_accounting ({self.accountant}) for the steps that were executed, those "
-            f"that a crash lost included.{secrecy} {self._compression()}"
+            f"and what rounding can add to it on their sum. ε is computed by dp_accounting ({self.accountant}) for the "
+            f"steps that were executed, those that a crash lost included.{secrecy} {self._compression()}"
         )
 
     def _start(self) -> str:
@@ -161,9 +164,21 @@ class Statement:
         return (
             f"Not covered: the public split ({self.public_source}), the validation and holdout splits and every figure "
             "measured on them, the choice of hyper-parameters, the structural check that names records it refuses, the "
-            f"declared number of training examples ({number(self.population)}), {self._statistics()}and the rounding "
-            f"of noise to floating-point numbers. {self._persons()}"
+            f"declared number of training examples ({number(self.population)}), {self._statistics()}how a processor "
+            "rounds an example's gradient that it computes beside others, and whoever can tell AES-256, of which the "
+            f"noise is made, from chance. {self._residual()}{self._persons()}"
         )
+
+    @property
+    def residual_delta(self) -> float:
+        """What the arithmetic of the run's noise adds to δ, at most, see `gaussian.residual_delta`."""
+        steps = sum(m.steps for m in (self.mechanism, *(t.mechanism for t in self.tuned)))
+        return residual_delta(steps * (_MOST_WEIGHTS + self.population), self.epsilon)
+
+    def _residual(self) -> str:
+        if not math.isfinite(self.epsilon):
+            return ""
+        return f"To δ the arithmetic of its noise adds less than {self.residual_delta:.0e} (docs/privacy.md). "
 
     def _statistics(self) -> str:
         if self.statistics != "declared":

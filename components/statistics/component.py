@@ -8,12 +8,12 @@ from components.common.artifacts import PrivacyStatement
 from components.common.examples import iterate_split
 from components.common.settings import from_json, from_mapping
 from components.common.tfx_nodes import InputArtifact, OutputArtifact, Parameter, component, standard_artifacts
-from components.dp_training.randomness import generator
 from components.dp_training.window import fingerprint_of, span_of
 from components.example_gen.config import DataConfig
 from components.privacy.account import Account
 from components.privacy.accounting import epsilon_of
 from components.privacy.release import Release
+from components.privacy.secret_bits import SecretBits
 from components.statistics.core import Counts, as_feature_stats, noisy_counts
 from components.statistics.once import counting, released_once
 
@@ -36,8 +36,8 @@ def NoisedStatistics(
 
     def count() -> dict:
         private = iterate_split(examples.uri, "train", data_config.image_shape)
-        noise = mechanism.noise_multiplier
-        return dataclasses.asdict(noisy_counts(private, len(data_config.classes), noise, generator(None)))
+        noise, bits = mechanism.noise_multiplier, SecretBits("counts")
+        return dataclasses.asdict(noisy_counts(private, len(data_config.classes), noise, bits))
 
     charge, found = released_once(charged_to, span, run, mechanism, count)
     counts = from_mapping(Counts, found, "")

@@ -1,8 +1,8 @@
 """Counts of private examples as one noisy sum.
 
-An example adds a vector of l2 norm 1: one-hot of its class and one-hot of its brightness, each over √2. The sum is
-released once by the Gaussian mechanism (Mironov 2017, arXiv:1702.07476, proposition 7); all else here is arithmetic on
-what was released.
+An example adds a vector of l2 norm √2: one-hot of its class and one-hot of its brightness. The sum is of whole numbers,
+and is released once with rounded Gaussian noise (`components.privacy.gaussian`), which is post-processing of the
+Gaussian mechanism (Mironov 2017, arXiv:1702.07476, proposition 7); all else here is arithmetic on what was released.
 """
 
 import math
@@ -13,6 +13,8 @@ import numpy as np
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.common.examples import Split
+from components.privacy.gaussian import RoundedGaussian
+from components.privacy.secret_bits import SecretBits
 
 BUCKETS = 10  # of brightness, the mean of a picture's values from 0 to 255, all of one width
 
@@ -20,7 +22,7 @@ BUCKETS = 10  # of brightness, the mean of a picture's values from 0 to 255, all
 @dataclass(frozen=True, kw_only=True)
 class Counts:
     """Noisy numbers of examples. classes: a class each; brightness: a bucket each, from dark to bright; any of them
-    may be below 0. deviation: standard deviation of the noise of each."""
+    may be below 0, and all are whole. deviation: standard deviation of the noise of each."""
 
     classes: tuple[float, ...]
     brightness: tuple[float, ...]
@@ -32,27 +34,27 @@ class Counts:
         return math.fsum(self.classes)
 
 
-def noisy_counts(pieces: Iterable[Split], classes: int, noise_multiplier: float, random: np.random.Generator) -> Counts:
+def noisy_counts(pieces: Iterable[Split], classes: int, noise_multiplier: float, bits: SecretBits) -> Counts:
     """Counts examples and adds noise.
 
     Args:
         pieces: the examples; labels from 0 to `classes` - 1.
         noise_multiplier: standard deviation of the noise over the l2 norm of what one example adds.
-        random: of the noise.
+        bits: that the noise is made of.
     """
-    exact = count_exactly(pieces, classes)
-    noisy = math.sqrt(2) * (exact / math.sqrt(2) + random.normal(0.0, noise_multiplier, len(exact)))
+    deviation, noisy = math.sqrt(2) * noise_multiplier, count_exactly(pieces, classes)
+    RoundedGaussian(deviation, bits).add_to(noisy)
     return Counts(
         classes=tuple(map(float, noisy[:classes])),
         brightness=tuple(map(float, noisy[classes:])),
-        deviation=math.sqrt(2) * noise_multiplier,
+        deviation=math.hypot(deviation, math.sqrt(1 / 12)),  # of the Gaussian, and of its rounding
     )
 
 
 def count_exactly(pieces: Iterable[Split], classes: int) -> np.ndarray:
-    """Numbers of examples without noise, float64 [classes + BUCKETS]: by class, then by brightness. Of private examples
+    """Numbers of examples without noise, int64 [classes + BUCKETS]: by class, then by brightness. Of private examples
     this must go nowhere but under noise."""
-    exact = np.zeros(classes + BUCKETS)
+    exact = np.zeros(classes + BUCKETS, np.int64)
     for piece in pieces:
         dark_to_bright = (piece.images.reshape(len(piece), -1).mean(1) * BUCKETS / 256).astype(int)
         exact[:classes] += np.bincount(piece.labels, minlength=classes)

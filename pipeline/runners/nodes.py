@@ -100,9 +100,10 @@ def says(node: pipeline_pb2.PipelineNode, text: str) -> bool:
     return any(text in value for value in values)
 
 
-def is_resolver(node: pipeline_pb2.PipelineNode) -> bool:
-    """Whether a node finds artifacts in MLMD, and opens none."""
-    return node.node_info.type.name == Resolver.__module__ + "." + Resolver.__qualname__
+def opens_nothing(node: pipeline_pb2.PipelineNode) -> bool:
+    """Whether a node finds artifacts in MLMD and opens none: a resolver, unless a condition looks into one for it."""
+    is_resolver = node.node_info.type.name == Resolver.__module__ + "." + Resolver.__qualname__
+    return is_resolver and not node.inputs.conditionals
 
 
 def launch(

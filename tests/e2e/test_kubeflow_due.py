@@ -251,6 +251,7 @@ def test_two_firings_at_once_do_not_take_the_same_span(schedule):
 
     def started(name, process):
         if name == "Pusher" and not inner:
+            schedule.kubernetes.has("workflows", Memory(schedule.root, PIPELINE).load().claim.run, "Running")
             inner.append(schedule.fire())
 
     outer = schedule.fire(started)

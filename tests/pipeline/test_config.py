@@ -72,6 +72,7 @@ def test_overrides_take_toml_values_and_plain_strings():
         ('data.roles.holdout=""', "`data.roles.holdout` must name a split"),
         ('data.roles.public="span-{SPAN}/train/*.tfrecord"', "must name another split than"),
         ("data.window=-1", "`data.window` must be 0 (all spans) or more. Received: data.window=-1"),
+        (f"name={64 * 'n'}", "`name` must be of a-z, 0-9, +, ., _ and -, at most 63 of them"),
         ("nothing", "`--set` must be key=value"),
     ],
 )

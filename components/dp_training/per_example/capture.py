@@ -23,13 +23,27 @@ class NoClosedForm(Exception):
 class Use:
     """One call of a layer that has trainable weights.
 
-    rule: None where the layer is run again instead. wrapper: TFMOT's wrapper around the layer, if any.
+    rule: None where the layer is run again instead. wrapper: TFMOT's wrapper around the layer, if any. inputs: the
+    tensors among its arguments. returned: what the model goes on with, which is the output.
     """
 
     layer: keras.layers.Layer
     rule: Rule | None
     wrapper: keras.layers.Layer | None
     recorded: Recorded
+    inputs: tuple[tf.Tensor, ...] = ()
+    returned: tuple[tf.Tensor, ...] = ()
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """The variables that `terms` speaks of."""
+        if self.rule is None:
+            return self.layer.trainable_weights
+        variables = []
+        for attribute in self.rule.weights:
+            source = wrappers.source(self.wrapper, attribute) if self.wrapper is not None else None
+            variables += [getattr(self.layer, attribute, None)] if source is None else source.variables
+        return [variable for variable in variables if isinstance(variable, tf.Variable)]
 
     def terms(self, gradients: Sequence[tf.Tensor]) -> list[tuple[tf.Variable, Term]]:
         """(trainable variable, its per-example gradients by this call), from the gradients at the taps."""
@@ -46,7 +60,7 @@ class Use:
 def units(layer: keras.layers.Layer) -> list[tuple[keras.layers.Layer, keras.layers.Layer | None]]:
     """(layer, TFMOT's wrapper or None) for each layer with trainable weights that is recorded as a whole, once.
 
-    A model is entered, and so is a layer that only puts together layers that have closed forms.
+    A model is entered.
     """
     found = {}
     for part, wrapper in _units(layer, None):
@@ -59,22 +73,11 @@ def _units(layer, wrapper) -> Iterator[tuple]:
         return
     if wrappers.is_wrapper(layer):
         yield layer.layer, layer
-    elif _is_entered(layer):
+    elif isinstance(layer, keras.Model):
         for part in layer._flatten_layers(recursive=False, include_self=False):
             yield from _units(part, None)
     else:
         yield layer, wrapper
-
-
-def _is_entered(layer: keras.layers.Layer) -> bool:
-    if type(layer) in RULES:
-        return False
-    if isinstance(layer, keras.Model):
-        return True
-    parts = list(layer._flatten_layers(recursive=False, include_self=False))
-    closed = all(type(part) in RULES or _is_entered(part) for part in parts if part.trainable_weights)
-    loops = isinstance(layer, (keras.layers.RNN, keras.layers.Wrapper)) or hasattr(layer, "state_size")
-    return bool(parts) and closed and not loops and not layer._trainable_weights
 
 
 @contextlib.contextmanager
@@ -115,8 +118,11 @@ def _recording(layer, wrapper, call: Callable, uses: list[Use], severed: bool) -
             made = layerwise.forward(call, args, kwargs)
         else:
             raise NoClosedForm(layer.name)
-        uses.append(Use(layer=layer, rule=rule, wrapper=wrapper, recorded=made))
-        return tf.nest.map_structure(tf.stop_gradient, made.output) if severed else made.output
+        output = tf.nest.map_structure(tf.stop_gradient, made.output) if severed else made.output
+        inputs = tuple(value for value in tf.nest.flatten([args, kwargs]) if tf.is_tensor(value))
+        returned = tuple(tf.nest.flatten(output))
+        uses.append(Use(layer=layer, rule=rule, wrapper=wrapper, recorded=made, inputs=inputs, returned=returned))
+        return output
 
     return recording
 

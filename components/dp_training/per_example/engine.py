@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from components.common.legacy_keras import keras
-from components.dp_training.per_example.capture import recorded
+from components.dp_training.per_example.capture import Use, recorded
 from components.dp_training.per_example.plan import Plan, plan_of
 from components.dp_training.per_example.terms import Term, merged
 from components.dp_training.per_example.vectorized import whole_model_terms
@@ -75,10 +75,10 @@ def _parts(plan: Plan, images: tf.Tensor, labels: tf.Tensor, present: tf.Tensor,
 
 def _clipped(model, plan, images, labels, present, l2_norm_clip, loss, multiplicity) -> list[tf.Tensor]:
     """`clipped_gradient_sum` of one part."""
-    found = gradient_terms(model, plan, images, labels, loss, multiplicity)
-    weights = clip_weights(tf.add_n([term.squared_norms() for term in found.values()]), present, l2_norm_clip)
+    terms = gradient_terms(model, plan, images, labels, loss, multiplicity)
+    weights = clip_weights(tf.add_n([term.squared_norms() for term in terms.values()]), present, l2_norm_clip)
     return [
-        found[v.ref()].weighted_sum(weights) if v.ref() in found else tf.zeros_like(v)
+        terms[v.ref()].weighted_sum(weights) if v.ref() in terms else tf.zeros_like(v)
         for v in model.trainable_variables
     ]
 
@@ -93,16 +93,25 @@ def gradient_terms(
 ) -> dict[object, Term]:
     """The per-example gradients by variable (`ref`), one term each; without those that the loss does not reach."""
     if plan.whole:
-        terms = whole_model_terms(model, images, labels, loss, multiplicity)
+        terms = whole_model_terms(model, images, labels, loss, multiplicity, plan.changed)
         return {v.ref(): term for v, term in zip(model.trainable_variables, terms, strict=True)}
     with tf.GradientTape() as tape, recorded(model) as uses:
         repeated = labels if multiplicity == 1 else tf.repeat(labels, multiplicity, 0)
         total = tf.reduce_sum(loss(repeated, model(images, training=True))) / multiplicity
     gradients = tape.gradient(total, [use.recorded.taps for use in uses], unconnected_gradients="zero")
+    _check_rows(uses, tf.shape(images)[0])
+    trained = {v.ref() for v in model.trainable_variables if v.trainable}
     return by_variable(
-        [pair for use, own in zip(uses, gradients, strict=True) for pair in use.terms(own)],
+        [pair for use, own in zip(uses, gradients, strict=True) for pair in use.terms(own) if pair[0].ref() in trained],
         None if multiplicity == 1 else tf.shape(labels)[0],
     )
+
+
+def _check_rows(uses: Sequence[Use], rows: tf.Tensor) -> None:
+    """Fails, when the graph runs, where what a layer was called on has not one row an image."""
+    counts = [tf.shape(tensor)[0] for use in uses for tensor in (*use.inputs, *use.recorded.taps)]
+    if counts:
+        tf.debugging.assert_equal(tf.stack(counts), rows, "layers must be called on one row an example")
 
 
 def by_variable(pairs: Sequence[tuple[tf.Variable, Term]], n: tf.Tensor | None) -> dict[object, Term]:

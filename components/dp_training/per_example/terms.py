@@ -15,6 +15,7 @@ import tensorflow as tf
 _SMALL = 20.0  # multiply-adds in the time that a float of a materialised gradient takes to write, square and contract
 _IN_CACHE = 32_768  # floats of one gradient; larger ones come from memory, which takes about
 _LARGE = 80.0
+_POSITIONS = 2**23  # of all examples of a batch, at most
 _PAIRS = 64  # positions up to which comparing all pairs of ids is cheaper than sorting them
 
 
@@ -61,8 +62,11 @@ class Outer:
     Three ways to the norm. One position: |x|²|g|² (Goodfellow 2015, arXiv:1510.01799). Few positions and a large
     weight: the ghost norm, sum over position pairs of (x_p·x_q)(g_p·g_q) (Li et al. 2022, arXiv:2110.05679, section
     4; Bu et al. 2022, arXiv:2205.10683), then one product over the whole batch for the sum. Else the gradient itself,
-    which the clip weights contract (Rochette et al. 2019, arXiv:1912.06015). The ghost norm's rounding is relative to
-    |x|²|g|², not to the norm's square, so it is taken only where it pays.
+    which the clip weights contract (Rochette et al. 2019, arXiv:1912.06015).
+
+    Positions may cancel each other, and then rounding, which is relative to the sum over positions of |x_p||g_p|, is
+    all that is left of a ghost norm or of the sum. So both are taken in float64, and what it may still round away is
+    added to the norm (`_bounded`). The other ways measure the very numbers that they add up.
 
     Args:
         x: float32 [n, positions, k], or [n, blocks, positions, k] where a weight falls into blocks.
@@ -97,20 +101,25 @@ class Outer:
             norm = tf.math.reduce_euclidean_norm
             return tf.square(norm(_flat(self.x), 1) * norm(_flat(self.g), 1))
         if self.way == "ghost":
-            pairs = tf.matmul(self.x, self.x, transpose_b=True) * tf.matmul(self.g, self.g, transpose_b=True)
-            return tf.maximum(tf.reduce_sum(_flat(pairs), 1), 0.0)
+            x, g = tf.cast(self.x, tf.float64), tf.cast(self.g, tf.float64)
+            pairs = tf.matmul(x, x, transpose_b=True) * tf.matmul(g, g, transpose_b=True)
+            lengths = tf.linalg.diag_part(pairs)
+            summands = x.shape[-1] + g.shape[-1] + (self._blocks or 1) * x.shape[-2] ** 2
+            return _bounded(tf.reduce_sum(_flat(pairs), 1), tf.reduce_sum(_flat(tf.sqrt(lengths)), 1), summands)
         return tf.square(tf.math.reduce_euclidean_norm(_flat(self._products), 1))
 
     def weighted_sum(self, weights):
         if self.way == "materialised":
             total = tf.reshape(tf.matmul(weights[None], _flat(self._products)), self._products.shape[1:])
             return self._in_order(total)
-        weighted = self.g * tf.reshape(weights, [-1] + [1] * (self.g.shape.rank - 1))
+        weights = tf.reshape(weights, [-1] + [1] * (self.g.shape.rank - 1))
+        x, weighted = (self.x, self.g * weights) if self.way == "factorised" else _in_float64(self.x, self.g, weights)
         if self._blocks is None:
-            total = tf.matmul(_rows(self.x), _rows(weighted), transpose_a=True)
+            total = tf.matmul(_rows(x), _rows(weighted), transpose_a=True)
         else:
-            total = tf.matmul(_rows_by_block(self.x), _rows_by_block(weighted), transpose_a=True)
+            total = tf.matmul(_rows_by_block(x), _rows_by_block(weighted), transpose_a=True)
             total = tf.transpose(total, [0, 2, 1]) if self._flipped else total
+        total = tf.cast(total, tf.float32)
         return tf.reshape(total, self.shape) if self._blocks is None else self._in_order(total)
 
     def materialised(self):
@@ -171,19 +180,24 @@ class Rows:
 
     def squared_norms(self):
         """The sum over position pairs with the same id of g_p·g_q, or, for many positions, the norm of each id's sum
-        (as tensorflow-privacy's embedding_sqr_norm_fn)."""
+        (as tensorflow-privacy's embedding_sqr_norm_fn); in float64 as `Outer`'s ghost norm, and for its reason."""
+        g = tf.cast(self.g, tf.float64)
+        lengths = tf.reduce_sum(tf.sqrt(tf.reduce_sum(g**2, 2)), 1)
         if self.ids.shape[1] is not None and self.ids.shape[1] <= _PAIRS:
-            same = tf.cast(self.ids[:, :, None] == self.ids[:, None, :], tf.float32)
-            return tf.maximum(tf.reduce_sum(same * tf.matmul(self.g, self.g, transpose_b=True), [1, 2]), 0.0)
+            same = tf.cast(self.ids[:, :, None] == self.ids[:, None, :], tf.float64)
+            squared = tf.reduce_sum(same * tf.matmul(g, g, transpose_b=True), [1, 2])
+            return _bounded(squared, lengths, self.shape[1] + self.ids.shape[1] ** 2)
         n, rows = tf.shape(self.ids, tf.int64)[0], self.shape[0]
         keys = tf.cast(self.ids, tf.int64) + rows * tf.range(n)[:, None]
-        found, position = tf.unique(tf.reshape(keys, [-1]), tf.int64)
-        sums = tf.math.unsorted_segment_sum(_rows(self.g), position, tf.size(found))
-        return tf.math.unsorted_segment_sum(tf.reduce_sum(sums**2, 1), found // rows, n)
+        looked_up, position = tf.unique(tf.reshape(keys, [-1]), tf.int64)
+        sums = tf.math.unsorted_segment_sum(_rows(g), position, tf.size(looked_up))
+        squared = tf.math.unsorted_segment_sum(tf.reduce_sum(sums**2, 1), looked_up // rows, n)
+        return _bounded(squared, lengths, _POSITIONS)
 
     def weighted_sum(self, weights):
-        weighted = self.g * weights[:, None, None]
-        return tf.math.unsorted_segment_sum(_rows(weighted), tf.reshape(self.ids, [-1]), self.shape[0])
+        weighted = tf.cast(self.g, tf.float64) * tf.cast(weights, tf.float64)[:, None, None]
+        total = tf.math.unsorted_segment_sum(_rows(weighted), tf.reshape(self.ids, [-1]), self.shape[0])
+        return tf.cast(total, tf.float32)
 
     def materialised(self):
         def one(example):
@@ -207,6 +221,26 @@ def merged(terms: Sequence[Term], n: tf.Tensor | int | None) -> Term:
     if all(isinstance(term, Rows) for term in terms):
         return Rows(tf.concat([t.ids for t in terms], 1), tf.concat([t.g for t in terms], 1), terms[0].shape)
     return Direct(tf.add_n([term.materialised() for term in terms]))
+
+
+def _bounded(squared: tf.Tensor, lengths: tf.Tensor, summands: int) -> tf.Tensor:
+    """float32 [n]: squared norms of sums over positions, with what rounding may have taken away.
+
+    A sum of m products in float64 errs by at most m 2⁻⁵³ / (1 - m 2⁻⁵³) times the sum of their sizes (Higham 2002,
+    Accuracy and Stability of Numerical Algorithms, section 3.1). So a squared norm errs by m 2⁻⁵² times the square of
+    `lengths`, and an example's share of the sum over a batch of up to `_POSITIONS` by that many 2⁻⁵³ times `lengths`.
+
+    Args:
+        squared: float64 [n]. lengths: float64 [n], the sum over positions of the norms of what is added up.
+        summands: m, of a squared norm.
+    """
+    squared = tf.maximum(squared, 0.0) + summands * 2.0**-52 * lengths**2
+    return tf.cast((tf.sqrt(squared) + _POSITIONS * 2.0**-53 * lengths) ** 2, tf.float32)
+
+
+def _in_float64(x: tf.Tensor, g: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """x and the weighted g."""
+    return tf.cast(x, tf.float64), tf.cast(g, tf.float64) * tf.cast(weights, tf.float64)
 
 
 def _flat(tensor: tf.Tensor) -> tf.Tensor:

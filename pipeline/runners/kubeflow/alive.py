@@ -14,10 +14,13 @@ from pipeline.runners.kubeflow.config import DEFAULT
 from pipeline.runners.kubeflow.shared import signs_of_life
 from pipeline.schedule.state import Claim
 
+_BETWEEN_SECONDS = 1800  # ten minutes for the end of a try, five for the longest pause, and a wait as long
+
 
 def longest(config: Config) -> float:
-    """Seconds after which a run that gave no sign of life has ended."""
-    return max(config.kubeflow.step(kind).timeout_seconds for kind in (DEFAULT, *config.kubeflow.steps))
+    """Seconds after which a run that gave no sign of life has ended: a try may take its time, and before the next sign
+    the pause comes, and the wait for a node and an image."""
+    return _BETWEEN_SECONDS + max(config.kubeflow.step(k).timeout_seconds for k in (DEFAULT, *config.kubeflow.steps))
 
 
 def holds(config: Config, metadata: str, claim: Claim) -> bool:
@@ -37,22 +40,24 @@ def holds(config: Config, metadata: str, claim: Claim) -> bool:
     return claim.since.timestamp() > since or claim.run in signs_of_life(connection(metadata), config.name, since)
 
 
-def others(config: Config, places: Places, recorded: set[str], pipelines: Collection[str]) -> set[str]:
-    """The runs that may still be at work, but those that have a record.
+def others(config: Config, places: Places, recorded: set[str], pipelines: Collection[str], own: str = "") -> set[str]:
+    """The runs that may still be at work.
 
     Args:
-        config, places: of the pipeline that asks. recorded: ids of runs. pipelines: names of those whose runs count.
+        config, places: of the pipeline that asks. recorded: ids of runs that have a record: they have ended, unless
+            Kubernetes says that somebody began them anew. pipelines: names of those whose runs count. own: id of the
+            run that asks, if one does.
 
     Raises:
         ServiceError: MLMD is away.
     """
     database, since = connection(places.metadata), _since(config)
-    seen = set().union(*(signs_of_life(database, name, since) for name in pipelines)) - recorded
+    seen = set().union(*(signs_of_life(database, name, since) for name in pipelines)) - {own}
     try:
         return {run for run in seen if pods.at_work(run)}
     except pods.Unknown as unknown:
         _say_once(str(unknown))
-        return seen
+        return seen - recorded
 
 
 def _since(config: Config) -> float:

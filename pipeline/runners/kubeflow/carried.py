@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import json
 import lzma
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +85,13 @@ def keep(root: Path, text: str) -> None:
     Raises:
         ServiceError: the volume cannot be written.
     """
-    file = _file(root, fingerprint(text))
+    file, content = _file(root, fingerprint(text)), text.encode()
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not file.exists() or file.read_text() != text:
-            write_durably(file, text.encode())
+        if not file.exists() or file.read_bytes() != content:
+            with tempfile.TemporaryDirectory(prefix=".", dir=file.parent) as own:  # another run may write the same now
+                write_durably(Path(own, file.name), content)
+                Path(own, file.name).replace(file)
     except OSError as error:
         raise unwritable(file.parent, error) from None
 

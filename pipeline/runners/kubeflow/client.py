@@ -53,6 +53,8 @@ class Kubeflow:
     """
 
     def __init__(self, host: str, namespace: str | None = None, token: str | None = None):
+        if "@" in host:
+            raise ConfigError(f"`--host` must hold no user: {TOKEN} has what the server asks for. Received: …@…")
         if not host.startswith(("http://", "https://")):
             raise ConfigError(f"`--host` must begin with http:// or https://. Received: {host}")
         if token and not (token.isascii() and token.isprintable() and " " not in token):

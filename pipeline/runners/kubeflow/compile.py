@@ -29,7 +29,7 @@ from pipeline.runners.kubeflow.package import PUSHED
 from pipeline.runners.kubeflow.resources import allow, connect, give_webhook
 from pipeline.runners.kubeflow.settings import written
 from pipeline.runners.kubeflow.slices import code_fingerprint, sliced
-from pipeline.runners.nodes import KINDS, TYPES, compiled, is_resolver, runtime_parameters, says
+from pipeline.runners.nodes import KINDS, TYPES, compiled, opens_nothing, runtime_parameters, says
 from pipeline.spans import SPAN
 
 _PUSHER, _REPORT, _MARKER = "Pusher", "Report", "Pushed"
@@ -178,7 +178,7 @@ class _Writer:
         task = step(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, node=id, **{name: given[name] for name in asked})
         self._allow(task, id, kind)
         ledger = self._cluster.ledger and (says(node, self._cluster.ledger) or is_first)
-        connect(task, self._cluster, ledger=bool(ledger), bucket=is_first or not is_resolver(node))
+        connect(task, self._cluster, ledger=bool(ledger), bucket=is_first or not opens_nothing(node))
         return task.set_display_name(id)
 
     def _allow(self, task: PipelineTask, name: str, kind: str) -> None:

@@ -8,14 +8,18 @@ from components.common.errors import ConfigError
 from components.common.server_urls import LEDGER, METADATA, server_url
 from components.common.settings import qualified, require
 
-_CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(\.[0-9]+)?(E|P|T|G|M|K|Ei|Pi|Ti|Gi|Mi|Ki)?")
+_CPU, _MEMORY = re.compile(r"|[0-9]+(\.[0-9]+)?m?"), re.compile(r"|[0-9]+(E|P|T|G|M|Ei|Pi|Ti|Gi|Mi|Ki)?")
+_PATH, _IMAGE = re.compile(r"(/[\w+-][\w.+-]*)+"), re.compile(r"[\w./:@+-]+")
+_MOUNTED = ("/tmp", "/gcs", "/s3", "/minio", "/kfp-launcher", "/.local", "/.cache", "/.config")  # by Kubeflow, or us
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[\w-][\w!.*'()-]*)*")
+_SERVER = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[\w./-]*)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, RFC 1123
 _LABEL_KEY = re.compile(r"([a-z0-9][a-z0-9.-]{0,252}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL = re.compile(r"|[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SUFFIXES = {"m": Decimal("0.001"), "": 1} | {
     letter + i: Decimal(1024 if i else 1000) ** power for power, letter in enumerate("KMGTPE", 1) for i in ("", "i")
 }
+_LONGEST = 366 * 24 * 3600  # seconds; 101 tries of it are still a duration to Argo, and one a deadline to Kubernetes
 DEFAULT = "default"
 
 
@@ -47,7 +51,8 @@ class StepConfig:
     of gpu_type. ephemeral_storage: size of a folder of its own at /tmp, as `20Gi`, for copies of artifacts; a pod that
     takes more is evicted. retries: how often a step that failed is tried again. timeout_seconds: after which a try is
     ended. node_selector: labels that the node must have. tolerations: taints that it may have. labels, annotations: of
-    the pod. What is left out (None, or empty) is as `default` has it, or else as BUILT_IN.
+    the pod. priority_class: must be empty, see docs/schedules.md. What is left out (None, or empty) is as `default` has
+    it, or else as BUILT_IN.
     """
 
     cpu_request: str = ""
@@ -63,18 +68,24 @@ class StepConfig:
     tolerations: tuple[Toleration, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    priority_class: str = ""
 
     def __post_init__(self):
         for name in ("cpu_request", "cpu_limit"):
             require(bool(_CPU.fullmatch(getattr(self, name))), name, "be cores, as 2 or 500m", getattr(self, name))
         for name in ("memory_request", "memory_limit", "ephemeral_storage"):
-            require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "be bytes, as 4Gi", getattr(self, name))
+            require(bool(_MEMORY.fullmatch(getattr(self, name))), name, "be whole bytes, as 4Gi", getattr(self, name))
         for kind in ("cpu", "memory"):
             self._check_limit(kind)
+        every = "podPriorityClassName under workflowDefaults.spec of workflow-controller-configmap gives all runs one"
+        must = f"be empty, because Kubeflow Pipelines cannot give a step one: {every}"
+        require(not self.priority_class, "priority_class", must, self.priority_class)
         require(self.gpu is None or self.gpu >= 0, "gpu", "be at least 0", self.gpu)
         require(self.retries is None or 0 <= self.retries <= 100, "retries", "be in [0, 100]", self.retries)
-        lasts = self.timeout_seconds is None or self.timeout_seconds >= 1
-        require(lasts, "timeout_seconds", "be at least 1", self.timeout_seconds)
+        lasts = self.timeout_seconds is None or 1 <= self.timeout_seconds <= _LONGEST
+        require(lasts, "timeout_seconds", f"be in [1, {_LONGEST}]", self.timeout_seconds)
+        resource = not self.gpu_type or ("/" in self.gpu_type and bool(_LABEL_KEY.fullmatch(self.gpu_type)))
+        require(resource, "gpu_type", "be a resource of Kubernetes, as nvidia.com/gpu", self.gpu_type)
         for name in ("labels", "node_selector"):
             for key, value in getattr(self, name).items():
                 valid = _LABEL_KEY.fullmatch(key) and _LABEL.fullmatch(value)
@@ -120,9 +131,11 @@ class S3Config:
     secret: str = ""
 
     def __post_init__(self):
+        require("@" not in self.endpoint, "endpoint", "hold no user, who comes from secret", "…@…")
         web = self.endpoint.startswith(("http://", "https://"))
         require(web or not self.endpoint, "endpoint", "begin with http:// or https://", self.endpoint)
-        require("@" not in self.endpoint, "endpoint", "hold no user, who comes from secret", "…@…")
+        server = not self.endpoint or bool(_SERVER.fullmatch(self.endpoint))
+        require(server, "endpoint", "be http://host:port and nothing else", f"{self.endpoint.partition('://')[0]}://…")
         require(bool(self.region), "region", "name a region", self.region)
         known = ("auto", "path", "virtual")
         require(self.addressing in known, "addressing", f"be one of {', '.join(known)}", self.addressing)
@@ -136,8 +149,8 @@ class KubeflowConfig:
     Kubernetes secrets of its registry; image_pull_policy: `Always`, `IfNotPresent`, `Never`, or empty for Kubernetes'
     own choice. source: folder of the project in it.
     service_account: of the steps of runs that `lockgate kubeflow run` and `schedule` start; empty: Kubeflow's own.
-    run_seconds: after which a whole run is ended, also one whose pods find no node; 0: never. Kubeflow Pipelines 2.17
-    and newer know it.
+    run_seconds: after which a whole run is ended, also one whose pods find no node; 0: never. Kubeflow Pipelines older
+    than 2.17 refuse a file that has it.
     claim: persistent volume claim that all steps share; root: where it is mounted, and what `--root` is elsewhere.
     artifacts: empty: in a folder of `root`; or `s3://bucket/prefix`, with s3 for its server, or `gs://bucket/prefix`:
     only what must be locked is then on the volume.
@@ -169,7 +182,8 @@ class KubeflowConfig:
     steps: dict[str, StepConfig] = field(default_factory=dict)
 
     def __post_init__(self):
-        require(bool(self.image), "image", "name an image", self.image)
+        require(bool(_IMAGE.fullmatch(self.image)), "image", "name an image", self.image)
+        require(not self.gpu_image or bool(_IMAGE.fullmatch(self.gpu_image)), "gpu_image", "name one", self.gpu_image)
         names = {"claim": self.claim, "service_account": self.service_account, "metadata_secret": self.metadata_secret}
         names |= {"ledger_secret": self.ledger_secret, "webhook_secret": self.webhook_secret}
         names |= {f"image_pull_secrets[{i}]": name for i, name in enumerate(self.image_pull_secrets)}
@@ -179,10 +193,11 @@ class KubeflowConfig:
         known = ("", "Always", "IfNotPresent", "Never")
         policy = self.image_pull_policy
         require(policy in known, "image_pull_policy", f"be empty or one of {', '.join(known[1:])}", policy)
-        require(self.run_seconds >= 0, "run_seconds", "be at least 0", self.run_seconds)
+        require(0 <= self.run_seconds <= _LONGEST, "run_seconds", f"be in [0, {_LONGEST}]", self.run_seconds)
         for name in ("source", "root"):
             value = getattr(self, name)
-            require(value.startswith("/") and value != "/", name, "be an absolute path in the container", value)
+            require(bool(_PATH.fullmatch(value)), name, "be an absolute path in the container, of plain names", value)
+        require(self.root not in _MOUNTED, "root", f"be another folder than {', '.join(_MOUNTED)}", self.root)
         held = not self.artifacts or bool(_BUCKET.fullmatch(self.artifacts))
         told = "…@…" if "@" in self.artifacts else self.artifacts
         require(held, "artifacts", "be empty, s3://bucket/prefix or gs://bucket/prefix", told)

@@ -118,13 +118,13 @@ def close(config: Config, places: Places, run: str, record: dict[str, Any] | Non
             firing.problems += [] if idle == AT_WORK else [AT_WORK]
             return firing
         if idle != AT_WORK:
-            _follow(config, places, memory, firing)
+            _follow(config, places, memory, run, firing)
         give_back(memory, run)
     return firing
 
 
-def _follow(config: Config, places: Places, memory: Memory, firing: Firing) -> None:
-    """Names what is left out, tells, cleans up, and brings the status page up to date."""
+def _follow(config: Config, places: Places, memory: Memory, run: str, firing: Firing) -> None:
+    """Names what is left out, tells, cleans up, and brings the status page up to date, for the run that has ended."""
     root = Path(config.kubeflow.root)
     try:
         firing.saw(standing(config, root, memory.load()))
@@ -132,15 +132,15 @@ def _follow(config: Config, places: Places, memory: Memory, firing: Firing) -> N
         firing.problems.append(str(error))
     tell_of(config, memory, firing)
     if firing.runs:
-        _forget(config, places, firing)
+        _forget(config, places, run, firing)
     write_status(config, root, datetime.datetime.now(datetime.timezone.utc))
 
 
-def _forget(config: Config, places: Places, firing: Firing) -> None:
-    """Cleans up, unless a run of the pipeline without a record is under way: its steps hold no lock."""
+def _forget(config: Config, places: Places, run: str, firing: Firing) -> None:
+    """Cleans up, unless another run of the pipeline is under way: its steps hold no lock."""
     root = Path(config.kubeflow.root)
     try:
-        at_work = others(config, places, {record["run"] for record in records(root)}, [config.name])
+        at_work = others(config, places, {record["run"] for record in records(root)}, [config.name], run)
     except LockgateError as error:
         firing.problems.append(str(error))
         return

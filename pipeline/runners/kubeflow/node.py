@@ -20,6 +20,7 @@ from components.common.errors import BudgetError, ConfigError, Interrupted, Lock
 from pipeline.guards import Signals, unwritable
 
 _GRACE_SECONDS = 60
+_TRIES_BEFORE = "KFP_RETRY_INDEX"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +91,7 @@ def _run(step: argparse.Namespace) -> str:
     shared = SharedRun(connection(common.metadata), joining.nodes[0].pipeline_node, step.run)
     stopped = shared.join(step.graph)
     if step.retries is not None:
-        step.last_try = shared.begin() > step.retries
+        step.last_try = _is_last_try(shared.begin(), step.retries)
     given, reading = dict(text.split("=", 1) for text in step.parameter), nullcontext()
     if not stopped:
         given, stopped, reading = _spanned(step, shared, given)
@@ -105,6 +106,17 @@ def _run(step: argparse.Namespace) -> str:
     if step.pushed:
         _answer(step.pushed, shared.has_pushed())
     return said
+
+
+def _is_last_try(tries: int, retries: int) -> bool:
+    """Whether Argo tries the step no more after this.
+
+    Kubeflow Pipelines 2.16.1 and newer say how many tries were before (argocompiler/common.go: retryIndexEnv). Else
+    those count that reached MLMD, where the tries of a run that somebody begins anew (`Retry` in Kubeflow's UI) come on
+    top of the earlier ones.
+    """
+    before = os.environ.get(_TRIES_BEFORE, "")
+    return int(before) >= retries if before.isdecimal() else tries % (retries + 1) == 0
 
 
 def _spanned(
@@ -207,11 +219,13 @@ def _launched(part, node, shared) -> str:
 
 def _made_ready(root: str, node, leftovers: list[int]):
     """Makes sure that the pipeline's root can be written, and removes what earlier tries have left there; gives the
-    launcher for it."""
+    launcher for it. A resolver asks MLMD alone, and has no keys of a bucket."""
     from components.common.remote import is_remote
     from pipeline.runners.kubeflow.shared import StampingLauncher
-    from pipeline.runners.nodes import remove_outputs
+    from pipeline.runners.nodes import opens_nothing, remove_outputs
 
+    if opens_nothing(node):
+        return StampingLauncher
     if is_remote(root):
         from pipeline.runners.kubeflow import staging
 

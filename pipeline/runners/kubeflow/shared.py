@@ -13,6 +13,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.errors import ConfigError, LockgateError, ServiceError
 from components.common.events import CAUSE, is_idle
+from components.common.mlmd import node_ids
 from pipeline.runners.nodes import state_name
 
 _REFUSED, _GRAPH, _POD = "lockgate_refused", "lockgate_graph", "kfp_pod_name"
@@ -59,11 +60,7 @@ def told_of(database: metadata.ConnectionConfigType, run: str) -> Told:
         if context is None:
             raise UnknownRun(f"a step of the run must have reached MLMD. It knows no run {run}: see the steps' logs")
         executions = sorted(handle.store.get_executions_by_context(context.id), key=lambda e: e.id)
-        names = {
-            e.id: c.name.split(".", 1)[-1]
-            for c in handle.store.get_contexts_by_type(_NODE)
-            for e in handle.store.get_executions_by_context(c.id)
-        }
+        names = node_ids(handle.store)
         events = handle.store.get_events_by_execution_ids([e.id for e in executions]) if executions else []
         artifacts = handle.store.get_artifacts_by_id(sorted({e.artifact_id for e in events}))
     nodes = [_row(execution, names.get(execution.id, "")) for execution in executions]

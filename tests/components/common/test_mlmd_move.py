@@ -147,6 +147,26 @@ def test_only_an_empty_database_is_filled_and_nothing_is_changed_in_another(sour
     assert told(target) == before == source[1]
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_database_is_not_moved_to_itself(empty, monkeypatch, kind):
+    place = empty(kind)
+    monkeypatch.setenv(FROM_USER, TARGET[0]), monkeypatch.setenv(FROM_PASSWORD, TARGET[1])
+    with opened(place):
+        pass
+    with pytest.raises(ConfigError, match="must be another database"):
+        move(place, place)
+
+
+def test_a_database_of_two_names_is_not_waited_for(empty, monkeypatch):
+    place = empty("postgresql")
+    monkeypatch.setenv(FROM_USER, TARGET[0]), monkeypatch.setenv(FROM_PASSWORD, TARGET[1])
+    with opened(place):
+        pass
+    monkeypatch.setattr(mlmd_move, "_PATIENCE_MILLISECONDS", 500)
+    with pytest.raises(ServiceError, match="must be readable and writable. Received: .*lock timeout"):
+        move(place.replace("127.0.0.1", "localhost"), place)
+
+
 def test_a_move_that_breaks_leaves_nothing(empty, tmp_path, monkeypatch):
     filled(str(tmp_path / "metadata.sqlite"))
     copy = mlmd_move._copy

@@ -1,5 +1,6 @@
 """The training loop: what the accountant assumes is what is executed, killed or not."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from components.dp_training.per_example import clipped_gradient_sum
 from components.privacy.accounting import Mechanism
 
 SHAPE, CLASSES = (4, 4, 1), 3
-NO_NOISE = 1e-12
+NO_NOISE = 1e-9
 
 
 def network() -> keras.Model:
@@ -95,6 +96,68 @@ def test_noise_is_drawn_anew_each_step_and_has_the_stated_deviation(tmp_path):
     between_steps = np.corrcoef(draws[1:].ravel(), draws[:-1].ravel())[0, 1]
     between_parameters = np.corrcoef(draws.T)[np.triu_indices(draws.shape[1], 1)]
     assert abs(between_steps) < 0.07 and np.abs(between_parameters).max() < 0.4
+
+
+def test_two_trainers_with_the_same_inputs_draw_other_noise_and_other_samples(tmp_path):
+    """What they are given, a configuration and examples, tells nothing of either: a seed taken from it would."""
+    for name, more in (("noise", {"noise": 4.0, "probability": 1e-12}), ("samples", {"probability": 0.5})):
+        moved = [train(tmp_path / f"{name}{i}", examples(40), config(steps=2), **more) for i in range(3)]
+        apart = [np.abs(a - b) for a, b in itertools.combinations(moved, 2)]
+        assert all(np.mean(difference > 1e-6) > 0.9 for difference in apart), name
+
+
+def test_augmentations_are_drawn_anew_by_each_trainer(tmp_path):
+    settings = config(steps=2, augmentations=("shift",))
+    first, second = (train(tmp_path / str(i), examples(9), settings) for i in range(2))
+    assert np.abs(first - second).max() > 1e-6
+
+
+def test_a_fixed_seed_repeats_a_training_and_another_does_not(tmp_path):
+    moved = [
+        train(tmp_path / str(i), examples(40), config(insecure_fixed_seed=seed), noise=1.0, probability=0.5)
+        for i, seed in enumerate((3, 3, 4))
+    ]
+    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-5, atol=1e-6)
+    assert np.abs(moved[0] - moved[2]).max() > 1e-3
+
+
+def test_a_run_that_goes_on_does_not_draw_the_noise_again_that_it_has_drawn(tmp_path):
+    """The keys are kept nowhere: a second process has others."""
+    seen = []
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            train(
+                tmp_path,
+                examples(1),
+                config(steps=9),
+                noise=2.0,
+                probability=1e-12,
+                on_step=stop_at(2, Interrupted(15)),
+            )
+        state = Journal(tmp_path, 30.0)
+        seen.append((state.executed, np.concatenate([a.ravel() for a in state.load()[:2]])))
+        state.close()
+        (tmp_path / "executed").unlink()
+        (tmp_path / "state.npz").unlink()
+    assert [executed for executed, _ in seen] == [2, 2]
+    assert np.all(np.abs(seen[0][1] - seen[1][1]) > 1e-7)
+
+
+def test_one_example_more_changes_one_piece_of_a_step(tmp_path):
+    """What rounding makes of the others does not depend on it."""
+
+    class Watched(Split):
+        def take(self, indices):
+            read[-1].append(tuple(indices))
+            return super().take(indices)
+
+    read: list[list] = []
+    for count in (40, 41):
+        read.append([])
+        private = examples(41)
+        watched = Watched(images=private.images[:count], labels=private.labels[:count])
+        train(tmp_path / str(count), watched, config(steps=1, insecure_fixed_seed=1, physical_batch_size=16))
+    assert len(set(read[0]) ^ set(read[1])) <= 2 and len(read[0]) > 2
 
 
 def test_a_step_is_announced_and_counted_once_before_it_touches_an_example(tmp_path):
@@ -271,3 +334,23 @@ def test_a_kill_loses_the_steps_since_the_last_save_and_counts_them(tmp_path, fi
     announced = []
     train(tmp_path, examples(9), config(steps=executed + 2), noise=1.0, probability=0.3, on_step=announced.append)
     assert announced == [executed + 1, executed + 2]
+
+
+class Noisy(keras.layers.Layer):
+    """Draws from a generator of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = tf.random.Generator.from_seed(1)
+
+    def call(self, inputs):
+        return inputs + self.generator.normal(tf.shape(inputs))
+
+
+def test_the_state_of_a_generator_does_not_tell_how_many_examples_were_drawn(tmp_path):
+    noisy = Noisy()
+    layers = keras.layers
+    model = keras.Sequential([layers.Input(SHAPE), noisy, layers.Flatten(), layers.Dense(CLASSES)])
+    before = noisy.generator.state.numpy()
+    train(tmp_path, examples(7), config(steps=2), model=model)
+    np.testing.assert_array_equal(noisy.generator.state, before)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def test_the_words_name_all_spans_that_the_weights_come_from():
     assert "the rest was spent by other runs on the spans" in warm.in_words()
     persons = dataclasses.replace(warm, mechanism=dataclasses.replace(MADE.mechanism, group=2)).in_words()
     assert "ε is that of all runs on any of them" in persons and "the largest" not in persons
+
+
+def test_the_words_say_what_of_the_noise_is_left():
+    words = MADE.in_words()
+    assert "times that norm and what rounding can add to it" in words and "tell AES-256" in words
+    assert f"adds less than {MADE.residual_delta:.0e}" in words and MADE.residual_delta < 1e-15
+    more = dataclasses.replace(MADE, mechanism=dataclasses.replace(MADE.mechanism, steps=2710))
+    assert more.residual_delta > 10 * MADE.residual_delta
+    unbounded = dataclasses.replace(MADE, epsilon=math.inf, insecure=True).in_words()
+    assert "arithmetic of its noise" not in unbounded
 
 
 def test_of_many_spans_the_words_name_the_first_and_the_last():

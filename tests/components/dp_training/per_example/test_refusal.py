@@ -9,7 +9,7 @@ from components.common.legacy_keras import keras
 from components.dp_training.config import MODELS
 from components.dp_training.models import build
 from components.dp_training.per_example import check_trainable_privately
-from components.dp_training.per_example.refusal import ExamplesMixError, LayerLossError
+from components.dp_training.per_example.errors import ExamplesMixError, LayerLossError
 
 L = keras.layers
 

@@ -64,3 +64,46 @@ def test_terms_of_different_forms_on_one_weight_are_added():
     x, g, direct = arrays((3, 4, 2), (3, 4, 5), (3, 2, 5))
     both = merged([Outer(x, g, (2, 5)), Direct(direct)], None)
     assert_alike(both, np.einsum("npk,npf->nkf", x, g) + direct.numpy())
+
+
+def cancelling(gain, width, apart):
+    """Two positions that nearly cancel, an example each of three: x, and g of the size of `gain`."""
+    x, noise = arrays((3, 1, width), (3, 1, width))
+    (g,) = arrays((3, 1, width))
+    return tf.concat([x, x + apart * noise], 1), gain * tf.concat([g, -g], 1)
+
+
+def assert_no_example_adds_more_than_one(term):
+    """At a clip norm of 1, in float64 what float32 weights and sums really give; one example at a time."""
+    weights = np.minimum(1.0, 1.0 / np.sqrt(np.maximum(term.squared_norms().numpy().astype(np.float64), 1e-30)))
+    for example in range(3):
+        one = tf.constant(np.where(np.arange(3) == example, weights, 0.0), tf.float32)
+        assert np.linalg.norm(np.asarray(term.weighted_sum(one), np.float64)) <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("gain", [1.0, 1e2, 1e6, 1e12])
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-5, 1e-3])
+@pytest.mark.parametrize("width", [8, 512])
+@pytest.mark.parametrize("way", ["ghost", "materialised"])
+def test_positions_that_cancel_are_clipped_to_the_norm(way, width, apart, gain):
+    x, g = cancelling(gain, width, apart)
+    term = Outer(x, g, (width, width))
+    term.way = way
+    assert_no_example_adds_more_than_one(term)
+
+
+def test_positions_that_cancel_keep_their_norm_when_they_are_taken_as_a_ghost():
+    x, g = cancelling(100.0, 64, 1e-3)
+    term = Outer(x, g, (64, 64))
+    term.way = "ghost"
+    exact = np.einsum("npk,npf->nkf", x.numpy().astype(np.float64), g.numpy().astype(np.float64)).reshape(3, -1)
+    np.testing.assert_allclose(np.sqrt(term.squared_norms()), np.linalg.norm(exact, axis=1), rtol=1e-3)
+
+
+@pytest.mark.parametrize("positions", [4, 64, 200])
+@pytest.mark.parametrize("gain", [1.0, 1e4, 1e8])
+def test_rows_with_alternating_signs_are_clipped_to_the_norm(gain, positions):
+    signs = np.where(np.arange(positions) % 2, -1.0, 1.0)[:, None]
+    rest = 1e-6 * np.random.default_rng(0).normal(size=(3, positions, 8))
+    g = gain * (signs * np.random.default_rng(1).normal(size=(3, 1, 8)) + rest)
+    assert_no_example_adds_more_than_one(Rows(tf.zeros((3, positions), tf.int32), tf.constant(g, tf.float32), (5, 8)))

@@ -41,6 +41,13 @@ def test_a_run_that_has_ended_with_a_record_or_is_gone_does_not_disturb(nights, 
         pass
 
 
+def test_a_run_with_a_record_that_somebody_began_anew_disturbs(nights, config, kubernetes):
+    nights.ran("retried")
+    record(nights, "retried")
+    kubernetes.has("workflows", "retried", "Running")
+    assert refused(config, nights).endswith("Received: retried")
+
+
 def refused(config: Config, nights: MlmdRuns, everybody: bool = False, **changed: str) -> str:
     """The line with which a command is refused before it begins."""
     with pytest.raises(ServiceError) as refusal:  # noqa: SIM117 - what must not be reached is inside of both

@@ -272,6 +272,29 @@ def test_a_graph_that_a_cluster_could_not_keep_is_refused_and_how_many_recipes_f
     assert {path.name for path in tmp_path.iterdir()} == {"whole.yaml", "three.yaml"}
 
 
+def test_a_step_whose_name_argo_would_not_take_is_refused(tmp_path):
+    def compiled_with(length: int) -> tuple[dict, dict]:
+        return written(tmp_path, f'recipes={{"{length * "a"}"=[{{stage="quantize"}}]}}')
+
+    spec, _ = compiled_with(105)
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert max(len(f"{key}-driver") for key in tasks) == 128
+    with pytest.raises(ConfigError, match="must be 2 characters shorter for Argo: .* CompressionGate-a+$"):
+        compiled_with(107)
+
+
+def test_recipes_whose_names_differ_by_signs_alone_are_tasks_of_their_own(tmp_path):
+    names = ("a+b", "a.b", "a-b", "a_b", "a--b", "a-b-2")
+    recipes = ", ".join(f'"{name}"=[{{stage="quantize"}}]' for name in names)
+    spec, _ = written(tmp_path, f"recipes={{{recipes}}}")
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    inputs = [task["inputs"]["parameters"] for task in tasks.values()]
+    nodes = [given["node"]["runtimeValue"]["constant"] for given in inputs if "node" in given]
+    for kind in ("Quantizer", "CompressionGate"):
+        assert {node for node in nodes if node.startswith(kind)} == {f"{kind}-{name}" for name in names}
+    assert len(nodes) == len(set(nodes))
+
+
 def test_the_default_preset_takes_half_of_what_it_once_did(tmp_path):
     """Of the file, and of what Argo keeps of a run: 88,514 and 322,557 bytes at commit 108d9a3."""
     compile_config(load("default"), tmp_path / "default.yaml")

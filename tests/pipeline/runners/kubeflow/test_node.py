@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from components.example_gen.shares import role_of
 from pipeline.config import load
 from pipeline.graph import build
 from pipeline.places import places_in_cluster, places_of
+from pipeline.record import Lineage
 from pipeline.run import save
 from pipeline.runners.kubeflow import closing
-from pipeline.runners.kubeflow.carried import Carried, fingerprint, packed
+from pipeline.runners.kubeflow.carried import Carried, fingerprint, keep, packed
 from pipeline.runners.kubeflow.node import main
 from pipeline.runners.kubeflow.settings import written
 from pipeline.runners.kubeflow.shared import told_of
@@ -149,13 +151,27 @@ def test_the_first_step_brings_what_steps_share_and_mends_what_is_there(ir, tmp_
     given = ["--root", str(tmp_path), "--graph", fingerprint(text), "--node", NODE, "--run", "run-1"]
     dash = text.index("-")  # a piece may begin so, and is no flag
     pieces = [text[:dash], text[dash:2000], text[2000:]] if dash < 2000 else [text[:2000], text[2000:dash], text[dash:]]
-    for _ in range(2):
+    for damage in (b"no text: \xff", b"cut"):
         assert main([*given, *(f"--carries={piece}" for piece in pieces)]) == 0
         (file,) = (tmp_path / "graphs").iterdir()
         assert file.name == fingerprint(text) and file.read_text() == text
-        file.write_text("cut")
+        file.write_bytes(damage)
     assert main([*given, f"--carries={text[:-4]}"]) == 2
     assert "must be as `lockgate kubeflow compile` wrote it" in capsys.readouterr().err
+
+
+def test_runs_of_one_graph_that_begin_at_once_put_it_on_the_volume_whole(tmp_path):
+    text = 50 * "shared by all steps "
+
+    def keep_and_read(root: Path) -> str:
+        keep(root, text)
+        return (root / "graphs" / fingerprint(text)).read_text()
+
+    with ThreadPoolExecutor(8) as runs:
+        for round in range(20):
+            read = list(runs.map(keep_and_read, 8 * [tmp_path / str(round)]))
+            assert read == 8 * [text]
+            assert len(list((tmp_path / str(round) / "graphs").iterdir())) == 1
 
 
 def test_a_step_of_another_graph_does_not_join_a_run(step, ir_of, capsys):
@@ -261,6 +277,14 @@ def test_a_failed_step_says_why_for_the_runs_record(dated, tmp_path, capsys):
     assert told.error == line.replace("lockgate:", "ImportExampleGen:")
 
 
+def test_a_pipeline_whose_name_has_dots_is_told_of_like_any_other(step, ir_of, tmp_path):
+    assert step(ir=ir_of("name=v1.2.fashion")) == 0
+    (row,) = told_of(connection(str(tmp_path / "metadata.sqlite")), "run-1").nodes
+    assert row["id"] == NODE
+    (row,) = Lineage(str(tmp_path / "metadata.sqlite"), "run-1").rows()
+    assert row["node"] == NODE
+
+
 def test_a_parameter_that_nobody_asked_for_is_one_line(step, capsys):
     assert step(NODE, "--parameter", "speed=1") == 2
     assert "a runtime parameter must be one of []" in capsys.readouterr().err
@@ -325,6 +349,26 @@ def test_the_first_steps_last_try_leaves_the_runs_record_where_there_is_no_repor
     (line, _) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("lockgate: "))
     assert (kept["state"], kept["exit_code"], kept["cause"]) == ("failed", 2, "data")
     assert line == f"lockgate: {kept['error']}"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_run_that_is_begun_anew_has_all_its_tries_again(dated, in_a_file, tmp_path, monkeypatch, told):
+    (tmp_path / "data" / "2026-11-26" / "train" / "a").write_bytes(b"no TFRecord file")
+    record = tmp_path / "root" / "runs" / "run-1" / "run.json"
+    for _ in range(2):
+        for before in ("0", "1"):
+            if told:
+                monkeypatch.setenv("KFP_RETRY_INDEX", before)
+            assert not record.exists()
+            assert dated("2026-11-26", "run-1", "--retries", "1") == 2
+        record.unlink()  # which the last one has written
+
+
+def test_a_try_that_never_reached_mlmd_counts_where_kubeflow_counts(dated, in_a_file, tmp_path, monkeypatch):
+    (tmp_path / "data" / "2026-11-26" / "train" / "a").write_bytes(b"no TFRecord file")
+    monkeypatch.setenv("KFP_RETRY_INDEX", "2")
+    assert dated("2026-11-26", "run-1", "--retries", "2") == 2
+    assert (tmp_path / "root" / "runs" / "run-1" / "run.json").exists()
 
 
 def test_what_is_missing_before_a_node_begins_is_in_the_record_too(dated, in_a_file, tmp_path):

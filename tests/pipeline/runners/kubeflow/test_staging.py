@@ -11,10 +11,14 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.experimental.conditionals.conditional import Cond
+from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
 
 from components.common import gcs, remote, s3
 from components.common.mlmd import connection
@@ -139,6 +143,18 @@ def test_what_was_cached_and_is_gone_is_made_again(bench):
     bench.bucket.client().delete_object(Bucket=BUCKET, Key="small/artifacts/first/model/1/.manifest.json")
     assert bench.run("first", *parts, run="run-2") == 0
     assert bench.states == [_States.COMPLETE] * 2 and "first/model/2/value" in bench.objects
+
+
+def test_a_resolver_needs_no_keys_of_the_bucket(bench, monkeypatch, capsys):
+    parts = trainers(bench)
+    assert bench.run("first", *parts) == 0
+    newest = Resolver(strategy_class=LatestArtifactStrategy, model=Channel(type=standard_artifacts.Model))
+    monkeypatch.delenv(s3.ACCESS_KEY), monkeypatch.delenv(s3.SECRET_KEY)
+    s3._client.cache_clear()
+    assert bench.run("Newest", newest.with_id("Newest"), run="run-2") == 0
+    assert bench.states == [_States.COMPLETE] * 2
+    capsys.readouterr()
+    assert bench.run("first", *parts, run="run-3") == 2 and "credentials for s3://" in line(capsys)
 
 
 def test_a_condition_reads_its_value_in_the_bucket(bench):
