@@ -39,6 +39,9 @@ class Toleration:
         known = ("", "NoSchedule", "PreferNoSchedule", "NoExecute")
         require(self.effect in known, "effect", f"be empty or one of {', '.join(known[1:])}", self.effect)
         require(bool(self.key) or self.operator == "Exists", "key", "be set, or operator be Exists", self.key)
+        written = not self.key or bool(_LABEL_KEY.fullmatch(self.key))
+        require(written, "key", "be written as a label's", self.key)
+        require(bool(_LABEL.fullmatch(self.value)), "value", "be written as a label's", self.value)
         require(not self.value or self.operator == "Equal", "value", "be empty where operator is Exists", self.value)
         require(self.seconds is None or self.effect == "NoExecute", "seconds", "come with NoExecute", self.seconds)
 

@@ -56,6 +56,8 @@ from pipeline.config import load
         ("root=/tmp", "kubeflow.root` must be another folder than /tmp"),
         ('image="a b"', "kubeflow.image` must name an image"),
         ('gpu_image="{{workflow.name}}"', "kubeflow.gpu_image` must name one"),
+        ('steps.default.tolerations=[{key="a key"}]', "tolerations.*key` must be written as a label's"),
+        ('steps.default.tolerations=[{key="k", value="a value"}]', "tolerations.*value` must be written as a label's"),
         ("run_seconds=99999999999", "kubeflow.run_seconds` must be in"),
         ("steps.default.timeout_seconds=3000000000", "steps.default.timeout_seconds` must be in"),
         ('steps.default.memory_limit="1.5Gi"', "steps.default.memory_limit` must be whole bytes"),
