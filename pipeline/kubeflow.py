@@ -63,7 +63,7 @@ def compile_(
         check_paths(settings, Path(config))
     told = compile_config(settings, output)
     print(
-        f"Wrote {output}: {told.steps} steps of image {settings.kubeflow.image}, graph {told.graph[:12]}. "
+        f"Wrote {output}: {told.steps} nodes of image {settings.kubeflow.image}, graph {told.graph[:12]}. "
         f"A run takes {told.fullness:.0%} of what a cluster can keep of one."
     )
 

@@ -2,7 +2,9 @@
 
 import base64
 import datetime
+import fnmatch
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ LedgerOption = Annotated[
     str | None,
     typer.Option("--ledger", envvar="LOCKGATE_LEDGER", help="A sqlite file or a URL. Default: the root's."),
 ]
+WITNESS = "LOCKGATE_LEDGER_WITNESS"  # the MLMD that remembers the ledger's head; empty: the root's
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")]
 
 
@@ -99,7 +102,12 @@ def policy(
     """Put a policy in force: who may change it, and how much may be spent on which spans."""
     from components.privacy.policy import read_policy
 
-    _open(root, ledger).set_policy(read_policy(file), reason)
+    wanted, opened = read_policy(file), _open(root, ledger)
+    opened.set_policy(wanted, reason)
+    print(f"The policy is in force, of {len(wanted.budgets)} budgets; {', '.join(wanted.owners)} may replace it.")
+    for budget in wanted.budgets:
+        if not fnmatch.filter(opened.book().spans, budget.spans):
+            print(f"No span of the ledger fits {budget.spans} yet; `lockgate ledger show` prints their names.")
 
 
 @app.command()
@@ -111,12 +119,16 @@ def decide(
 ) -> None:
     """Go on with a damaged ledger: spans that nobody vouches for are closed for ever."""
     _open(root, ledger).decide(keep or [], reason)
+    print(f"The ledger goes on; vouched for: {', '.join(keep or []) or 'no span'}.")
 
 
 def _open(root: Path, ledger: str | None):
+    from pipeline.guards import quiet_imports
+
+    quiet_imports()
     from components.privacy.witness import witnessed
 
-    return witnessed(_place(root, ledger), metadata_of(root.expanduser()))
+    return witnessed(_place(root, ledger), os.environ.get(WITNESS) or metadata_of(root.expanduser()))
 
 
 def _place(root: Path, ledger: str | None) -> str:

@@ -126,7 +126,8 @@ def retraining(config: Config, models: list[Descendant]) -> list[str]:
     if not models:
         return []
     lines = [
-        f"lockgate run with the configuration {config.name}: the span's files changed, so it trains and is charged anew"
+        f"a run of {config.name} on the span (lockgate run, or lockgate kubeflow run with --param span=…): its files "
+        "changed, so it trains and is charged anew"
     ]
     if config.data.window != 1:
         lines.append("one run with data.span on each span that lost records, then on the newest, whose window finds it")

@@ -111,7 +111,8 @@ def move(source: str, target: str) -> dict[str, int]:
 def _reading(place: str) -> Iterator[_Side]:
     if "://" not in place:
         if not Path(place).is_file():
-            raise ConfigError(f"what is moved must be a file that is there, or {_FROM.forms}. Received: {place}")
+            must = f"be a file that is there, or begin with {POSTGRESQL}:// or {MYSQL}://"
+            raise ConfigError(f"what is moved must {must}. Received: {place}")
         uri = f"{Path(place).absolute().as_uri()}?mode=ro"
         engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=sa.NullPool)
         sa.event.listen(engine, "begin", lambda opened: opened.exec_driver_sql("BEGIN"))  # so it reads one moment

@@ -44,6 +44,8 @@ class ScheduleConfig:
         require(unknown is None, "tell", f"name outcomes ({', '.join(OUTCOMES)})", unknown)
         addressed = not self.webhook or self.webhook.startswith(("http://", "https://", "$"))
         require(addressed, "webhook", "be a URL of http or https", "…")
+        secret = "@" in self.webhook.partition("://")[2].split("/")[0]
+        require(not secret, "webhook", "hold no user or password: name a variable of the environment, $NAME", "…@…")
         try:
             shlex.split(self.command)
         except ValueError as error:

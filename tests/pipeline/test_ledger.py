@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from components.privacy.accounting import Mechanism
@@ -64,7 +65,8 @@ def test_a_whole_ledger_verifies_and_a_changed_one_exits_with_three(root):
     done = lockgate("verify", root=root)
     assert done.returncode == 3 and "entry 3, which a run has seen, must be there" in done.stdout
     assert lockgate("show", root=root).returncode == 3
-    assert lockgate("decide", "--keep", "a/*", "--reason", "a test", root=root).returncode == 0
+    done = lockgate("decide", "--keep", "a/*", "--reason", "a test", root=root)
+    assert (done.returncode, done.stdout) == (0, "The ledger goes on; vouched for: a/*.\n")
     assert lockgate("verify", root=root).returncode == 0
     assert len(as_json("show", root=root)["runs"]) == 1
 
@@ -89,8 +91,20 @@ def test_a_policy_is_put_in_force_by_its_owner_alone(root, tmp_path):
     refused = lockgate("policy", str(file), "--reason", "x", root=root)
     assert refused.returncode == 3 and "nobody-here" in refused.stderr
     file.write_text(f'owners = ["{getpass.getuser()}"]\n{budget}')
-    assert lockgate("policy", str(file), "--reason", "x", root=root).returncode == 0
+    done = lockgate("policy", str(file), "--reason", "x", root=root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"The policy is in force, of 1 budgets; {getpass.getuser()} may replace it.\n"
     assert {s["budget"] for s in as_json("show", root=root)["spans"]} == {12.0}
+
+
+def test_a_budget_that_fits_no_span_is_named_as_it_may_be_a_slip(root, tmp_path):
+    file = tmp_path / "policy.toml"
+    budgets = [f'[[budgets]]\nspans = "{spans}"\nepsilon = 1.0\ndelta = 1e-5\n' for spans in ("a/2026-11-26", "a/*")]
+    file.write_text("\n".join([f'owners = ["{getpass.getuser()}"]', *budgets]))
+    done = lockgate("policy", str(file), "--reason", "x", root=root)
+    assert done.returncode == 0 and done.stdout.splitlines()[1:] == [
+        "No span of the ledger fits a/2026-11-26 yet; `lockgate ledger show` prints their names."
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"entries": [{}]}', '{"entries": 7}'])
@@ -102,3 +116,28 @@ def test_an_import_of_something_else_is_one_line(tmp_path, content):
 
 def test_an_empty_ledger_says_so(tmp_path):
     assert "Nothing was spent yet" in lockgate("show", root=tmp_path).stdout
+
+
+def test_a_server_s_mlmd_tells_that_a_ledger_on_a_server_was_cut_short(tmp_path, postgresql_server, monkeypatch):
+    """As in the manifests' pod for commands, whose root has no MLMD of its own."""
+    address = postgresql_server.url.split("@")[1].split("/")[0]
+    for name in ("witness_mlmd", "witness_ledger"):
+        postgresql_server.execute(f"DROP DATABASE IF EXISTS {name}")
+        postgresql_server.fresh(name)
+    place, ledger = f"postgresql://{address}/witness_mlmd", f"postgresql://lockgate@{address}/witness_ledger"
+    monkeypatch.setenv("LOCKGATE_METADATA_USER", "lockgate")
+    monkeypatch.setenv("LOCKGATE_LEDGER", ledger)
+    book = Ledger(ledger, LineageWitness(place))
+    for run in ("first", "second"):
+        book.reserve(["a/span-1"], run, RUN, POLICY)
+    book.close()
+    with psycopg.connect(ledger) as connection:
+        connection.execute("DELETE FROM entries WHERE number = 2")
+    assert lockgate("verify", root=tmp_path).returncode == 0, "nobody else remembers it"
+    monkeypatch.setenv("LOCKGATE_LEDGER_WITNESS", place)
+    done = lockgate("verify", root=tmp_path)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == "entry 2, which a run has seen, must be there: the newest here is 1\n"
+    done = lockgate("decide", "--reason", "it was restored", root=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "The ledger goes on; vouched for: no span.\n")
+    assert lockgate("verify", root=tmp_path).returncode == 0

@@ -21,6 +21,7 @@ from pipeline.runners.kubeflow.package import Package
 from pipeline.runners.kubeflow.sdk import AUTHORITIES, TOKEN, Client, way_to
 
 _PAGE = 100
+_NO_NAMESPACE = "empty namespace in multi-user mode"  # as Kubeflow's API server says it of runs, schedules, experiments
 _NOT_UNDER_WAY = "Row not found"  # as TerminateRun in Kubeflow's run_store.go says it, 2.0 to 2.17
 
 
@@ -223,6 +224,8 @@ class Kubeflow:
             return ServiceError(f"what is asked for must be there: look at the id and at `--host`. {said}")
         if error.status == 429 or error.status >= 500:
             return Away(f"Kubeflow Pipelines must be well: look at the log of its pod ml-pipeline. {said}")
+        if _NO_NAMESPACE in said:
+            return ConfigError(f"`--namespace` must name your profile, where Kubeflow has profiles. {said}")
         return ConfigError(f"Kubeflow Pipelines must accept what is asked for. {said}")
 
     def _line(self, text: str) -> str:

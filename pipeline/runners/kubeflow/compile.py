@@ -59,6 +59,9 @@ def compile_config(config: Config, file: Path) -> Compiled:
             table of a kind of node that there is not, or more recipes than a cluster can keep a run of.
     """
     config.kubeflow.check_kinds({*KINDS, _REPORT, _MARKER})
+    if "://" in config.data.root:
+        must = "be a folder on the volume or in the image"
+        raise ConfigError(f"`data.root` must {must}. Received: {config.data.root.partition('://')[0]}://…")
     _keep_beam_beside_what_is_staged(config)
     try:
         return _compile(in_image(config), file)

@@ -14,6 +14,7 @@ _MOUNTED = ("/tmp", "/gcs", "/s3", "/minio", "/kfp-launcher", "/.local", "/.cach
 _BUCKET = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[\w-][\w!.*'()-]*)*")
 _SERVER = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[\w./-]*)?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, RFC 1123
+_VOLUME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # a DNS label, RFC 1123
 _LABEL_KEY = re.compile(r"([a-z0-9][a-z0-9.-]{0,252}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL = re.compile(r"|[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SUFFIXES = {"m": Decimal("0.001"), "": 1} | {
@@ -39,6 +40,9 @@ class Toleration:
         known = ("", "NoSchedule", "PreferNoSchedule", "NoExecute")
         require(self.effect in known, "effect", f"be empty or one of {', '.join(known[1:])}", self.effect)
         require(bool(self.key) or self.operator == "Exists", "key", "be set, or operator be Exists", self.key)
+        written = not self.key or bool(_LABEL_KEY.fullmatch(self.key))
+        require(written, "key", "be written as a label's", self.key)
+        require(bool(_LABEL.fullmatch(self.value)), "value", "be written as a label's", self.value)
         require(not self.value or self.operator == "Equal", "value", "be empty where operator is Exists", self.value)
         require(self.seconds is None or self.effect == "NoExecute", "seconds", "come with NoExecute", self.seconds)
 
@@ -184,12 +188,15 @@ class KubeflowConfig:
     def __post_init__(self):
         require(bool(_IMAGE.fullmatch(self.image)), "image", "name an image", self.image)
         require(not self.gpu_image or bool(_IMAGE.fullmatch(self.gpu_image)), "gpu_image", "name one", self.gpu_image)
-        names = {"claim": self.claim, "service_account": self.service_account, "metadata_secret": self.metadata_secret}
+        names = {"service_account": self.service_account, "metadata_secret": self.metadata_secret}
         names |= {"ledger_secret": self.ledger_secret, "webhook_secret": self.webhook_secret}
         names |= {f"image_pull_secrets[{i}]": name for i, name in enumerate(self.image_pull_secrets)}
         for setting, name in names.items():
-            valid = bool(_NAME.fullmatch(name)) or (not name and setting != "claim")
-            require(valid, setting, "be a name of Kubernetes (a-z, 0-9, - and .)", name)
+            require(
+                not name or bool(_NAME.fullmatch(name)), setting, "be a name of Kubernetes (a-z, 0-9, - and .)", name
+            )
+        volume = bool(_VOLUME.fullmatch(self.claim))  # Kubeflow's driver makes the volume's name of it
+        require(volume, "claim", "be a name of at most 63 letters (a-z), digits and -, as a volume has it", self.claim)
         known = ("", "Always", "IfNotPresent", "Never")
         policy = self.image_pull_policy
         require(policy in known, "image_pull_policy", f"be empty or one of {', '.join(known[1:])}", policy)

@@ -94,3 +94,11 @@ def test_a_command_that_does_not_take_it_is_named(command, said):
 def test_settings_that_cannot_be_are_refused(settings):
     with pytest.raises(ConfigError, match="must"):
         ScheduleConfig(**settings)
+
+
+def test_a_webhook_with_a_password_is_refused_and_not_repeated():
+    for webhook in ("https://user:secret@hooks.example.org/x", "http://secret@127.0.0.1"):
+        with pytest.raises(ConfigError, match="`webhook` must hold no user or password: .* \\$NAME") as refused:
+            ScheduleConfig(webhook=webhook)
+        assert "secret" not in str(refused.value)
+    ScheduleConfig(webhook="https://hooks.example.org/@team/$TOKEN"), ScheduleConfig(webhook="$HOOK")

@@ -114,7 +114,7 @@ def test_a_multi_user_server_gets_the_namespace(server, pipeline_file):
     kubeflow.submit(read(pipeline_file), ARGUMENTS, "first", "by hand")
     assert len(kubeflow.runs(10)) == 1 and kubeflow.schedules() == []
     assert [e["namespace"] for e in server.experiments.values()] == ["team-a"]
-    with pytest.raises(ConfigError, match="empty namespace in multi-user mode"):
+    with pytest.raises(ConfigError, match="^`--namespace` must name your profile.* empty namespace in multi-user"):
         Kubeflow(server.address).runs(10)
 
 

@@ -272,6 +272,11 @@ def test_a_graph_that_a_cluster_could_not_keep_is_refused_and_how_many_recipes_f
     assert {path.name for path in tmp_path.iterdir()} == {"whole.yaml", "three.yaml"}
 
 
+def test_data_in_a_bucket_is_refused_because_no_step_could_read_it(tmp_path):
+    with pytest.raises(ConfigError, match="`data.root` must be a folder .* Received: gs://…"):
+        written(tmp_path, "data.root=gs://bucket/data")
+
+
 def test_a_step_whose_name_argo_would_not_take_is_refused(tmp_path):
     def compiled_with(length: int) -> tuple[dict, dict]:
         return written(tmp_path, f'recipes={{"{length * "a"}"=[{{stage="quantize"}}]}}')
