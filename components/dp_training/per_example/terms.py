@@ -15,6 +15,7 @@ import tensorflow as tf
 _SMALL = 20.0  # multiply-adds in the time that a float of a materialised gradient takes to write, square and contract
 _IN_CACHE = 32_768  # floats of one gradient; larger ones come from memory, which takes about
 _LARGE = 80.0
+_FLOAT64 = 2.0  # float32 multiply-adds in the time of one in float64
 _POSITIONS = 2**23  # of all examples of a batch, at most
 _PAIRS = 64  # positions up to which comparing all pairs of ids is cheaper than sorting them
 
@@ -136,7 +137,7 @@ class Outer:
             return "factorised"
         k *= self._blocks or 1
         traffic = (_SMALL if k * f <= _IN_CACHE else _LARGE) * k * f
-        return "ghost" if positions**2 * (k + f + _SMALL) < traffic else "materialised"
+        return "ghost" if _FLOAT64 * positions**2 * (k + f + _SMALL) < traffic else "materialised"
 
     @property
     def _blocks(self) -> int | None:

@@ -41,6 +41,10 @@ def batch_attention(t):
 
 MIXING = {
     "batch statistics before a zero head": ("mixes", chain(lambda: L.Dense(4), lam(centred), head=zero_head)),
+    "batch statistics before two zero layers": (
+        "mixes",
+        chain(lambda: L.Dense(4), lam(centred), zero_head, head=zero_head),
+    ),
     "residual with a zero gate": ("mixes", rezero),
     "random flips and centring": ("mixes", chain(lam(flipped), lam(centred))),
     "random flips and centring, zero head": ("mixes", chain(lam(flipped), lam(centred), head=zero_head)),
