@@ -135,6 +135,12 @@ def test_the_sensitivity_is_reached_by_no_two_sums():
     assert noised.stddev == NOISE * noised.sensitivity
 
 
+def test_the_sensitivity_has_a_step_of_the_grid_for_each_coordinate():
+    one, four = (NoisedSum(NOISE, CLIP, size, 256) for size in (SIZE, 4 * SIZE))
+    assert four.grid == one.grid
+    assert four.sensitivity - one.sensitivity == pytest.approx(math.sqrt(SIZE) * one.grid, rel=1e-6)
+
+
 def test_the_noise_is_about_a_hundredth_above_that_of_real_numbers():
     """What is counted for rounding is paid in noise, not in ε."""
     for size in (26_000, 4_000_000):
