@@ -1,13 +1,16 @@
 """The tiny preset as Kubeflow runs it: compiled, then every step a process of its own, MLMD, the ledger and the
 count of decisions on one server, the pipeline's root in a bucket."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from components.privacy.ledger import Ledger
 from pipeline.config import load
+from pipeline.runners.kubeflow.carried import fingerprint, packed, unpacked
 from tests.e2e.conftest import PROJECT, run_tiny
 from tests.e2e.metadata_servers import SECRET, SECRET_NAME, stores
 from tests.pipeline.runners.kubeflow.cluster import FAILED, SKIPPED, SUCCEEDED, Cluster, kill
@@ -163,9 +166,10 @@ def test_what_does_not_fit_together_is_one_line_and_exit_code_2(ran, secrets):
     folder, _ = ran
     text = (folder / "tiny.yaml").read_text()
     other = folder / "other.yaml"
-    code = text.split("--code")[1].split("- ")[1].split()[0]
-    other.write_text(text.replace(code, "c0de" * 16))
+    brought = re.search("--carries=([\\w=-]+)", text)[1]
+    changed = packed(dataclasses.replace(unpacked(brought), code="c0de" * 16))
+    other.write_text(text.replace(brought, changed).replace(fingerprint(brought), fingerprint(changed)))
     run = Cluster(folder=folder / "code", secrets=secrets).run(other)
-    first = run.steps["ImportSchemaGen"]
+    first = run.steps["ImportExampleGen"]
     assert run.state == FAILED and first.tries == [2, 2, 2]
     assert "the image must hold the code that compiled the graph" in first.log and "Traceback" not in first.log

@@ -12,7 +12,7 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.errors import ConfigError, LockgateError, ServiceError
-from components.common.events import CAUSE, is_idle
+from components.common.events import CAUSE, ROLLBACK, is_idle
 from components.common.mlmd import node_ids
 from pipeline.runners.nodes import state_name
 
@@ -89,15 +89,16 @@ def pipelines_of(database: metadata.ConnectionConfigType) -> set[str]:
 
 
 def signs_of_life(database: metadata.ConnectionConfigType, pipeline: str, since: float) -> set[str]:
-    """The runs of a pipeline, but those that found nothing to do, of which a node began or ended since then, in seconds
-    since the epoch."""
+    """The runs of a pipeline of which a node began or ended since then, in seconds since the epoch. Those that found
+    nothing to do, and rollbacks, which are kept as runs are, are not among them."""
     with metadata.Metadata(database) as handle:
         context = handle.store.get_context_by_type_and_name(_PIPELINE, pipeline)
         executions = handle.store.get_executions_by_context(context.id) if context else []
         recent = [e.id for e in executions if e.last_update_time_since_epoch >= 1000 * since]
         kinds = {t.id for t in handle.store.get_context_types() if t.name == _RUN}
         found = [c for id in recent for c in handle.store.get_contexts_by_execution(id)]
-    return {context.name for context in found if context.type_id in kinds and not is_idle(context)}
+    runs = [c for c in found if c.type_id in kinds and not c.name.startswith(ROLLBACK)]
+    return {context.name for context in runs if not is_idle(context)}
 
 
 def _row(execution: metadata_store_pb2.Execution, name: str) -> dict[str, Any]:

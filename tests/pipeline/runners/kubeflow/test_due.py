@@ -8,12 +8,14 @@ import filelock
 import pytest
 import tensorflow as tf
 
+from components.common.mlmd import connection
 from pipeline.config import load
 from pipeline.runners.kubeflow import alive
 from pipeline.runners.kubeflow.alive import longest
 from pipeline.runners.kubeflow.config import BUILT_IN
 from pipeline.runners.kubeflow.due import ENDED, claim_of, close, mark_damaged, take_due
 from pipeline.runners.kubeflow.settings import written
+from pipeline.runners.kubeflow.shared import signs_of_life
 from pipeline.runs import blank
 from pipeline.schedule.firing import AT_WORK, NOTHING_NEW
 from pipeline.schedule.state import Claim, Memory, State
@@ -181,6 +183,11 @@ def test_where_kubernetes_does_not_say_a_span_is_held_as_long_as_a_step_may_take
     assert line.startswith("lockgate: ") and f"{forbidden}. Received: 403" in line
     monkeypatch.setattr(alive, "longest", lambda config: 0.0)
     assert take_due(settings, "run-4", place) == ("7", "")
+
+
+def test_a_rollback_is_no_run_that_may_be_at_work(nights):
+    nights.ran("run-1"), nights.ran("rollback-20261128-1", makes=False), nights.ran("run-2", idle=True, makes=False)
+    assert signs_of_life(connection(nights.places.metadata), PIPELINE, 0.0) == {"run-1"}
 
 
 def test_another_run_that_was_terminated_does_not_keep_it_from_cleaning_up(nights, config, memory, kubernetes):
