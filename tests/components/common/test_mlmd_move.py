@@ -258,7 +258,7 @@ def test_what_is_no_mlmd_is_refused(empty, tmp_path, monkeypatch):
     sqlite3.connect(tmp_path / "other").close()
     shutil.copy(tmp_path / "other", tmp_path / "ledger")
     for place, says in (
-        (str(tmp_path / "nowhere"), "must be a file that is there, or a file or one of"),
+        (str(tmp_path / "nowhere"), "must be a file that is there, or begin with"),
         (str(tmp_path / "other"), "must be an MLMD. Received: one without the table Type"),
         ("grpc://here:8080", "what is moved must be a file or one of"),
         ("mysql://reader:old-Secret@h/d", "what is moved must hold no password, .*LOCKGATE_METADATA_FROM_PASSWORD"),
